@@ -1,0 +1,1 @@
+"""`config.yaml` to a validated, immutable configuration."""
