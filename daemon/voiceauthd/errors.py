@@ -103,6 +103,13 @@ class BusyError(VoiceauthError):
     reason = "busy"
 
 
+class WithdrawnError(VoiceauthError):
+    """The daemon ended a request before it was decided: it stops, or was reconfigured."""
+
+    exit_code = ExitCode.INCONCLUSIVE
+    reason = "cancelled"
+
+
 class DeniedError(VoiceauthError):
     """The caller may not do that."""
 

@@ -1,0 +1,9 @@
+"""The client library: `from voiceauthd.client import Client`. Standard library only."""
+
+from __future__ import annotations
+
+from voiceauthd.client.client import Client
+from voiceauthd.client.errors import CallFailedError, NoAnswerError
+from voiceauthd.client.verified import Verified
+
+__all__ = ["CallFailedError", "Client", "NoAnswerError", "Verified"]

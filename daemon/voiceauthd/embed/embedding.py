@@ -101,6 +101,7 @@ def unit_embedding(raw: NDArray[np.float32], model: ModelId) -> Embedding:
         raise ModelError("the model gave no usable embedding (not finite, or without length)", "unusable_embedding")
     return Embedding((vector / norm).astype(np.float32), model)
 
+
 def unit_mean(vectors: list[Vector], weights: list[float] | None = None) -> Vector:
     """The weighted mean of unit-length vectors, scaled to length 1. Shape (dimension,).
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 from voiceauthd.embed.embedding import ModelId, Vector, unit_mean
 
@@ -56,3 +58,13 @@ class Profile:
     def centroid(self) -> Vector:
         """The mean of the exemplars, scaled to length 1. Raises `ModelError` when there is no such thing."""
         return unit_mean([exemplar.vector for exemplar in self.exemplars])
+
+
+def new_uid() -> str:
+    """128 random bits in hex: what stays the same of a profile when its name does not."""
+    return secrets.token_hex(16)
+
+
+def timestamp() -> str:
+    """Now, in ISO 8601, UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

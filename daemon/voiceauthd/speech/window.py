@@ -1,4 +1,4 @@
-"""A window of speech, what the embedding is computed from."""
+"""A window of speech, what the embedding is computed from, and the utterance it is cut from."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ class Quality:
 class Window:
     """Contiguous 16 kHz sound out of one utterance, ready for the model.
 
-    start      samples since the source was first opened, before this window
-    captured   seconds on `time.monotonic()`'s clock at which the last sample was heard
-    utterance  ordinal of the utterance since the source was first opened, from 1
-    last       no more windows of this utterance follow
+    start       samples since the source was first opened, before this window
+    captured    seconds on `time.monotonic()`'s clock at which the last sample was heard
+    utterance   ordinal of the utterance since the source was first opened, from 1
+    new_speech  seconds of speech that no earlier window held: windows overlap, and speech counts once
     """
 
     samples: Samples
     start: int
     captured: float
     utterance: int
-    last: bool
     quality: Quality
+    new_speech: float
 
     @property
     def duration(self) -> float:
@@ -49,3 +49,31 @@ class Window:
     def began(self) -> float:
         """Seconds on `time.monotonic()`'s clock at which the first sample was heard."""
         return self.captured - self.duration
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechBegan:
+    """An utterance began. `start` in samples since the source was first opened; `captured` as in `Window`."""
+
+    utterance: int
+    start: int
+    captured: float
+
+
+@dataclass(frozen=True, slots=True)
+class SpeechEnded:
+    """An utterance ended, `hangover` ago: no more of its windows follow.
+
+    start       samples since the source was first opened, before its last sample of speech and the pad behind it
+    captured    seconds on `time.monotonic()`'s clock at which the end was recognised
+    net_speech  seconds of speech in all of it
+    """
+
+    utterance: int
+    start: int
+    captured: float
+    net_speech: float
+
+
+Speech = SpeechBegan | Window | SpeechEnded
+"""What comes out of a stream of blocks, in order."""

@@ -1,0 +1,56 @@
+"""One thing that `voiceauth doctor` looks at, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from voiceauthd.config.schema import Config
+from voiceauthd.errors import ExitCode
+
+OK = "ok"
+WARN = "warn"
+FAIL = "fail"
+
+
+class Check(NamedTuple):
+    """id: stable, for programs. state: ok, warn or fail. fix: what to do, if anything. code: how doctor ends if this
+    is the first that failed."""
+
+    id: str
+    state: str
+    found: str
+    fix: str = ""
+    code: ExitCode = ExitCode.OK
+
+
+class Machine(NamedTuple):
+    """What the checks look at.
+
+    config      the built-in one if the configured one is refused
+    socket      where clients look for the daemon
+    daemon_uid  who owns the other end of the socket; None if nobody answers
+    status      the daemon's; None if it does not answer
+    profiles    the daemon's list; None if it does not answer or does not tell this user
+    problem     why the daemon does not answer
+    """
+
+    config: Config
+    file: Path | None
+    socket: str
+    daemon_uid: int | None = None
+    daemon_pid: int | None = None
+    status: Mapping[str, Any] | None = None
+    profiles: list[Mapping[str, Any]] | None = None
+    problem: str = ""
+
+
+def failed(id: str, found: object, fix: str, code: ExitCode) -> Check:
+    """A check that failed; only the first line of what was found."""
+    return Check(id, FAIL, _first_line(found), fix, code)
+
+
+def _first_line(text: object) -> str:
+    lines = str(text).splitlines()
+    return lines[0] if lines else "no details"

@@ -1,0 +1,46 @@
+"""`voiceauth monitor`: who speaks, as it is heard."""
+
+from __future__ import annotations
+
+import argparse
+
+from voiceauthd.cli.arguments import Parser, add_json, add_socket, count
+from voiceauthd.cli.events import event_line
+from voiceauthd.cli.output import Output
+from voiceauthd.client import Client
+from voiceauthd.errors import ExitCode
+
+_EXAMPLES = """
+voiceauth monitor
+voiceauth monitor --count 20                       twenty events, then stop
+voiceauth monitor --json | jq -r 'select(.kind == "window") | .identity'
+"""
+
+
+def configure(parser: Parser) -> None:
+    """Adds the arguments of `voiceauth monitor`."""
+    parser.explain(
+        "Print every event of the daemon, a line each: the clock, who speaks, how sure (cosine, and margin over the "
+        "next\nidentity; 'uncalibrated' where the threshold is not measured for your sound), net speech, SNR, and how "
+        "late.\nEnds with the daemon, with a finite source, or on Ctrl-C. Root and the configured group may monitor.",
+        _EXAMPLES,
+        (ExitCode.BUSY, ExitCode.NO_MICROPHONE, ExitCode.MODEL),
+        client=True,
+    )
+    parser.add_argument("--count", type=count, metavar="N", help="end after N events")
+    add_json(parser, "print the event objects of the interface, one a line")
+    add_socket(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Prints events until the stream ends, `--count` is reached, or nobody reads any more."""
+    seen = 0
+    with Client(arguments.socket) as client:
+        for reply in client.stream("Monitor"):
+            event = reply["event"]
+            output.line(event_line(event, output))
+            output.object(event)
+            seen += 1
+            if output.closed or seen == arguments.count:
+                break
+    return ExitCode.OK

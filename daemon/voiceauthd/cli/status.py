@@ -1,0 +1,96 @@
+"""`voiceauth status`: how the daemon is."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping
+from typing import Any
+
+from voiceauthd.cli.arguments import Parser, add_json, add_socket
+from voiceauthd.cli.events import number
+from voiceauthd.cli.output import Output, plain
+from voiceauthd.client import Client
+from voiceauthd.errors import ExitCode
+
+_EXAMPLES = """
+voiceauth status
+voiceauth status --json | jq .queue.dropped
+"""
+
+_COLOURS = {"ready": "green", "starting": "yellow", "degraded": "yellow"}
+
+
+def configure(parser: Parser) -> None:
+    """Adds the arguments of `voiceauth status`."""
+    parser.explain(
+        "How the daemon is: whether it is ready, the model, the source of sound, the queue, the delays, the profiles.\n"
+        "Ends with 0 if a daemon answers, whatever it says; `voiceauth doctor` judges.",
+        _EXAMPLES,
+        (),
+        client=True,
+    )
+    add_json(parser)
+    add_socket(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Prints the daemon's status."""
+    with Client(arguments.socket) as client:
+        status = client.call("Status")
+    output.object(status)
+    for label, text in rows(status, output):
+        output.line(f"{label:<9} {text}")
+    return ExitCode.OK
+
+
+def rows(status: Mapping[str, Any], output: Output) -> list[tuple[str, str]]:
+    """The status as labelled lines for a person."""
+    state = str(status["state"])
+    problem = f": {plain(status['problem'])}" if status.get("problem") else ""
+    source, queue, windows = status["source"], status["queue"], status["windows"]
+    lines = [
+        ("state", output.style(plain(state), "bold", _COLOURS.get(state, "red")) + problem),
+        ("uptime", _duration(float(status["uptime"]))),
+        ("model", _model(status.get("model"))),
+        ("source", _source(source)),
+        ("queue", f"{queue['depth']} of {queue['capacity']} windows waiting, {queue['dropped']} dropped"),
+        ("windows", f"{windows['cut']} cut, {windows['embedded']} embedded, {windows['failed']} failed"),
+        ("latency", _delay(status.get("latency_ms"))),
+        ("forward", _delay(status.get("forward_ms"))),
+        ("clients", f"{status['connections']} connected, {status['monitors']} monitoring"),
+        ("claim", plain(status["claim"]) if status.get("claim") else "none"),
+        ("profiles", _profiles(status.get("profiles"))),
+        ("memory", f"{number(status.get('memory_mib'), '.0f')} MiB"),
+        ("config", plain(status["config"]) if status.get("config") else "built in"),
+    ]
+    return lines
+
+
+def _model(model: Mapping[str, Any] | None) -> str:
+    if not model:
+        return "not loaded"
+    sure = "calibrated" if model.get("calibrated") else "uncalibrated"
+    name = f"{plain(model['name'])}@{plain(model['revision'])[:12]} ({plain(model['digest'])[:12]})"
+    return f"{name}, {model['dimension']} dimensions, threshold {number(model.get('threshold'), '.2f')} {sure}"
+
+
+def _source(source: Mapping[str, Any]) -> str:
+    problem = f": {plain(source['problem'])}" if source.get("problem") else ""
+    counts = f"{source['overflows']} overflows, reopened {source['reopened']} times"
+    return f"{plain(source['description'])}, {plain(source['state'])}{problem}; {counts}"
+
+
+def _delay(delay: Mapping[str, Any] | None) -> str:
+    if not delay or not delay.get("count"):
+        return "nothing measured yet"
+    median, p99 = number(delay.get("median"), ".1f"), number(delay.get("p99"), ".1f")
+    return f"{median} ms at the median, {p99} ms at the 99th percentile, of {delay['count']}"
+
+
+def _profiles(profiles: Mapping[str, Any] | None) -> str:
+    return f"{profiles['usable']} usable, {profiles['refused']} refused" if profiles else "not shown to you"
+
+
+def _duration(seconds: float) -> str:
+    hours, rest = divmod(int(seconds), 3600)
+    return f"{hours} h {rest // 60:02d} min {rest % 60:02d} s" if hours else f"{rest // 60} min {rest % 60:02d} s"

@@ -1,0 +1,59 @@
+"""What a client raises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from voiceauthd.errors import DeniedError, NotRunningError, VoiceauthError
+from voiceauthd.protocol.errors import exception_for_error
+
+
+class CallFailedError(VoiceauthError):
+    """The daemon answered a call with an error.
+
+    Errors that stand for something else here (`BusyError`, `NotEnrolledError`, …) are raised as that, with this one as
+    their `__cause__`.
+
+    error       the name on the wire: "org.voiceauthd.Busy"
+    parameters  what came with it
+    """
+
+    reason = "call_failed"
+
+    def __init__(self, error: str, parameters: Mapping[str, Any]) -> None:
+        super().__init__(f"the daemon answered {error}: {parameters.get('detail') or dict(parameters)}")
+        self.error = error
+        self.parameters = dict(parameters)
+
+
+class NoAnswerError(NotRunningError):
+    """The daemon did not answer in time, or closed the connection before the final answer."""
+
+    reason = "no_answer"
+
+
+def failure(error: str, parameters: Mapping[str, Any]) -> VoiceauthError:
+    """The exception for an error that the daemon answered."""
+    failed = CallFailedError(error, parameters)
+    known = exception_for_error(error, parameters)
+    if known is None:
+        return failed
+    known.__cause__ = failed
+    return known
+
+
+def unreachable(path: str, problem: OSError) -> VoiceauthError:
+    """The exception for a socket that cannot be connected to, with what to do."""
+    if isinstance(problem, FileNotFoundError | NotADirectoryError):
+        what = f"no daemon listens on {path}"
+    elif isinstance(problem, ConnectionRefusedError):
+        what = f"the daemon of {path} is gone"
+    elif isinstance(problem, PermissionError):
+        return DeniedError(f"this user may not connect to {path}")
+    else:
+        return NotRunningError(f"cannot reach the daemon on {path}: {problem.strerror or problem}", "unreachable")
+    return NotRunningError(
+        f"{what}: start it (`systemctl start voiceauthd.socket` or `voiceauthd`), or name its socket "
+        "in $VOICEAUTHD_SOCKET"
+    )

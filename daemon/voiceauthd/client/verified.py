@@ -1,0 +1,73 @@
+"""The result of a verification, in a form that is hard to misread."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple, NoReturn
+
+from voiceauthd.protocol.wire import WireError
+
+
+class Verified(NamedTuple):
+    """What the daemon decided about one person's claim. Ask `accepted`, nothing else.
+
+    outcome   "accept", "reject" or "inconclusive"
+    deadline  on `time.monotonic()`'s clock: from then on the result is worth nothing
+    score     cosine; None for a caller who may not see it, likewise `margin` and `threshold`
+    """
+
+    name: str
+    outcome: str
+    reason: str
+    advice: str | None
+    nonce: str
+    net_speech: float
+    score: float | None
+    margin: float | None
+    threshold: float | None
+    deadline: float
+
+    @property
+    def accepted(self) -> bool:
+        """Whether this person was accepted, and that is still good. Turns False when the result expires."""
+        return self.outcome == "accept" and time.monotonic() < self.deadline
+
+    def __bool__(self) -> NoReturn:
+        raise TypeError("a verification is neither true nor false: ask for .accepted")
+
+
+def read_verified(reply: Mapping[str, Any], name: str, nonce: str) -> Verified:
+    """The final reply to Verify, held against what was asked. Raises `WireError` for any disagreement."""
+    if reply.get("state") != "decided":
+        raise WireError("the daemon's last reply is no decision")
+    if reply.get("name") != name or reply.get("nonce") != nonce:
+        raise WireError("the daemon's decision is about another request")
+    outcome, reason = reply.get("outcome"), reply.get("reason")
+    if outcome not in ("accept", "reject", "inconclusive") or not isinstance(reason, str | None):
+        raise WireError("the daemon's decision has no outcome that is known here")
+    expires = _number(reply, "expires")
+    if outcome == "accept" and not (expires is not None and expires > 0):
+        raise WireError("the daemon's decision does not say for how long it is good")
+    return Verified(
+        name=name,
+        outcome=str(outcome),
+        reason=reason or "",
+        advice=None if reply.get("advice") is None else str(reply["advice"]),
+        nonce=nonce,
+        net_speech=_number(reply, "net_speech") or 0.0,
+        score=_number(reply, "score"),
+        margin=_number(reply, "margin"),
+        threshold=_number(reply, "threshold"),
+        deadline=time.monotonic() + (expires or 0.0),
+    )
+
+
+def _number(reply: Mapping[str, Any], key: str) -> float | None:
+    value = reply.get(key)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise WireError(f"the daemon's {key} is no number")
+    return float(value)

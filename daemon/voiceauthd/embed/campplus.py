@@ -1,0 +1,57 @@
+"""CAM++ as an embedder: small, quick on a CPU, and to be had without a model hub."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from voiceauthd.audio.block import Samples
+from voiceauthd.embed.batch import embed_by_length
+from voiceauthd.embed.campplus_net import EMBEDDING, CamPlusPlus
+from voiceauthd.embed.embedding import Embedding, ModelId
+from voiceauthd.embed.fbank import PREPROCESSING, Fbank
+from voiceauthd.embed.manifest import WEIGHTS, Manifest
+from voiceauthd.embed.tensors import Tensors
+from voiceauthd.errors import ModelError
+
+CAMPPLUS_THRESHOLD = 0.55
+"""Cosine. Provisional: to be chosen on development speech through the daemon's own path of windows and profiles. On
+whole files against the mean of an enrolment it gives 2.4 % false rejects and 0.5 % false accepts."""
+
+
+class CamPlusPlusEmbedder:
+    """CAM++ with its front end. Implements `Embedder`."""
+
+    threshold = CAMPPLUS_THRESHOLD
+    calibrated = True
+
+    def __init__(self, folder: Path, manifest: Manifest, device: torch.device) -> None:
+        """Loads the model in `folder`, whose files were verified.
+
+        Raises `ModelError`, reason `model_corrupt` or `wrong_architecture`, for weights that are torn or of another
+        network.
+        """
+        try:
+            tensors = load_file(folder / WEIGHTS)
+        except (SafetensorError, OSError) as error:
+            raise ModelError(f"{folder / WEIGHTS}: cannot be loaded: {error}", "model_corrupt") from error
+        self._network = CamPlusPlus(Tensors(tensors, device))
+        self._fbank = Fbank()
+        self._device = device
+        self.model = ModelId(manifest.name, manifest.revision, manifest.digest, PREPROCESSING, EMBEDDING)
+
+    def embed(self, clips: Sequence[Samples]) -> list[Embedding]:
+        """See `Embedder.embed`."""
+        return embed_by_length(clips, self.model, self._forward)
+
+    def _forward(self, clips: list[Samples]) -> NDArray[np.float32]:
+        features = torch.from_numpy(np.stack([self._fbank(clip) for clip in clips]))
+        with torch.inference_mode():
+            vectors: NDArray[np.float32] = self._network(features.to(self._device)).cpu().numpy()
+        return vectors

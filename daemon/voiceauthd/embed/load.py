@@ -1,0 +1,120 @@
+"""The one door to a model: from the configuration to an embedder that is verified, loaded and warm."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from voiceauthd.audio.block import RATE
+from voiceauthd.config.schema import ModelConfig
+from voiceauthd.embed.cache import CAMPPLUS, default_folder, find
+from voiceauthd.embed.embedding import Embedder
+from voiceauthd.embed.manifest import (
+    CONFIG,
+    MANIFEST,
+    PICKLED_WEIGHTS,
+    WEIGHTS,
+    Manifest,
+    file_digest,
+    read_manifest,
+    verify,
+)
+from voiceauthd.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+
+WARM_UP_SECONDS = 1.5
+"""Length of the first forward, whose result nobody sees: the shortest window that the daemon cuts."""
+
+NOISE_LEVEL = 0.1
+"""Standard deviation of the noise it is given, full scale 1: -20 dBFS."""
+
+
+def load_embedder(model: ModelConfig) -> Embedder:
+    """The embedder that the configuration asks for. Never tries a network: the model must be in the cache or a folder.
+
+    `model.name` is `campplus`, a hub id, or a folder: its path, or a name that the cache does not have.
+    The weights' SHA-256 is checked, torch's threads are set, and one clip is embedded, so that a model that gives
+    nonsense is found out here.
+
+    Raises `ModelError`, one line with what to do: the model is not there, is torn, is of another architecture, or the
+    device is not there.
+    """
+    folder, manifest = _locate(model)
+    # Threads that wait for work must sleep instead of spinning. Read by torch's OpenMP runtime when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    device = _prepare_torch(model)
+    embedder = _load(folder, manifest, device)
+    noise = np.random.default_rng(0).normal(0.0, NOISE_LEVEL, int(WARM_UP_SECONDS * RATE)).astype(np.float32)
+    embedder.embed([noise])
+    return embedder
+
+
+def _load(folder: Path, manifest: Manifest, device: torch.device) -> Embedder:
+    # Inside, so that CAM++ does not wait for transformers, which takes seconds to import.
+    if manifest.name == CAMPPLUS:
+        from voiceauthd.embed.campplus import CamPlusPlusEmbedder
+
+        return CamPlusPlusEmbedder(folder, manifest, device)
+    from voiceauthd.embed.wavlm import WavLMEmbedder
+
+    return WavLMEmbedder(folder, manifest, device)
+
+
+def _prepare_torch(model: ModelConfig) -> torch.device:
+    """Sets what is torch's own for the whole process, and picks the device. Raises `ModelError` if it is not there."""
+    import torch
+
+    torch.set_num_threads(model.threads)
+    # Reduced precision in convolutions would make embeddings depend on the processor.
+    torch.backends.cudnn.allow_tf32 = False
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    name = (
+        next(device for device in ("cuda", "mps", "cpu") if there[device]) if model.device == "auto" else model.device
+    )
+    if not there.get(name, False):
+        has = ", ".join(device for device, available in there.items() if available)
+        raise ModelError(f"model.device is {name}, and this machine has only: {has}", "no_device")
+    return torch.device(name)
+
+
+def _locate(model: ModelConfig) -> tuple[Path, Manifest]:
+    """The folder of the model, and what it is; its files have been verified."""
+    cache = model.cache or default_folder()
+    given = Path(model.name).expanduser()
+    written_as_path = model.name.startswith(("/", ".", "~"))
+    folder = None if written_as_path else find(model.name, model.revision, cache)
+    if folder is None and (written_as_path or given.is_dir()):
+        folder = given
+    if folder is None:
+        which = model.name if model.revision is None else f"{model.name} at revision {model.revision}"
+        raise ModelError(
+            f"the model {which} is not in the model cache {cache}: run `voiceauth model fetch {model.name}` here, or "
+            f"on a connected machine and copy the folder{_or_campplus(model.name)}"
+        )
+    if not folder.is_dir():
+        raise ModelError(f"the model folder {folder} does not exist{_or_campplus(model.name)}")
+    if (folder / MANIFEST).is_file():
+        manifest = read_manifest(folder)
+        verify(folder, manifest)
+        return folder, manifest
+    return folder, _local_manifest(folder)
+
+
+def _local_manifest(folder: Path) -> Manifest:
+    """What is known of a folder that nobody fetched: its weights have a digest, and nothing to compare it with."""
+    weights = next((file for file in (WEIGHTS, PICKLED_WEIGHTS) if (folder / file).is_file()), None)
+    for needed, there in ((CONFIG, (folder / CONFIG).is_file()), (f"{WEIGHTS} or {PICKLED_WEIGHTS}", weights)):
+        if not there:
+            raise ModelError(f"the model folder {folder} has no {needed}; a WavLMForXVector checkpoint has one")
+    digest = file_digest(folder / str(weights))
+    name = folder.resolve().name
+    return Manifest(name, "local", digest, f"the folder {folder}", "unknown", "", {})
+
+
+def _or_campplus(name: str) -> str:
+    return "" if name == CAMPPLUS else f", or set `model.name: {CAMPPLUS}`"

@@ -1,0 +1,45 @@
+"""What the pipeline tells the world, in the order in which it happens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from voiceauthd.pipeline.path import Failed, Heard
+from voiceauthd.speech.window import SpeechBegan, SpeechEnded
+
+
+class SourceState(StrEnum):
+    """Where the source stands."""
+
+    CLOSED = "closed"  # nobody needs it
+    OPENING = "opening"
+    OPEN = "open"
+    LOST = "lost"  # reopened with backoff
+    ENDED = "ended"  # a finite source has no more sound
+
+
+@dataclass(frozen=True, slots=True)
+class SourceChanged:
+    """The source's state changed. `detail`: what it is, or why it is lost."""
+
+    state: SourceState
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """From here on sound counts for the request that `mark` belongs to: windows of later utterances than this one."""
+
+    mark: int
+    after_utterance: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """The worker was too slow for a live source: so many windows were lost."""
+
+    count: int
+
+
+Happening = SourceChanged | Listening | SpeechBegan | SpeechEnded | Heard | Failed | Dropped

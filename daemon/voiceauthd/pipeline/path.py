@@ -1,0 +1,115 @@
+"""The way of the sound, as plain functions: blocks to windows to embeddings to scores to a decision.
+
+    Block --segment--> Window --embed--> Embedding --compare--> Score --identify--> Identified
+
+`follow` is the whole of it in one thread, for files, enrolment and tests. `live.py` runs the same `Segmenter` in the
+capture thread and the same `Recogniser` in the worker thread. There is no second implementation.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from voiceauthd.audio.block import Block
+from voiceauthd.embed.embedding import Embedder, Embedding
+from voiceauthd.errors import ModelError
+from voiceauthd.scoring.decide import Rule, identify
+from voiceauthd.scoring.decision import Identified, Score
+from voiceauthd.scoring.similarity import Gallery, compare
+from voiceauthd.speech.segmenter import Segmenter, segment
+from voiceauthd.speech.window import Window
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Heard:
+    """A window that was embedded and compared.
+
+    scores   one an identity, best first
+    forward  seconds that the model took for the batch this window was in
+    """
+
+    window: Window
+    embedding: Embedding
+    scores: tuple[Score, ...]
+    identified: Identified
+    forward: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Failed:
+    """A window that the model gave no usable embedding for. It counts for nothing."""
+
+    window: Window
+    detail: str
+
+
+class Recogniser:
+    """The model, the enrolled voices and the rule. `gallery` and `rule` may be swapped at any time, from any thread.
+
+    The model itself serves one caller at a time; an enrolment from recordings shares it with the worker thread.
+    """
+
+    def __init__(self, embedder: Embedder, gallery: Gallery, rule: Rule) -> None:
+        self.embedder = embedder
+        self.gallery = gallery
+        self.rule = rule
+        self._model_in_use = threading.Lock()
+
+    def recognise(self, windows: Sequence[Window]) -> list[Heard | Failed]:
+        """One result a window, in order. Windows of equal length share a forward. Never raises for bad sound."""
+        gallery, rule = self.gallery, self.rule
+        began = time.monotonic()
+        embedded = self.embed(windows)
+        forward = time.monotonic() - began
+        results: list[Heard | Failed] = []
+        for window, embedding in zip(windows, embedded, strict=True):
+            if isinstance(embedding, Failed):
+                results.append(embedding)
+                continue
+            try:
+                scores = compare(embedding, gallery)
+            except ModelError as failure:
+                results.append(Failed(window, str(failure)))
+                continue
+            identified = identify(scores, window.quality.net_speech, rule)
+            results.append(Heard(window, embedding, tuple(scores), identified, forward))
+        return results
+
+    def embed(self, windows: Sequence[Window]) -> list[Embedding | Failed]:
+        """One result a window, in order. A window that spoils its batch is found by embedding each alone."""
+        try:
+            return list(self._forward(windows))
+        except ModelError as failure:
+            if len(windows) == 1:
+                return [Failed(windows[0], str(failure))]
+            return [result for window in windows for result in self.embed([window])]
+
+    def compare(self, embedding: Embedding) -> list[Score]:
+        """Against the voices that are enrolled now. Raises `ModelError`, reason `wrong_model`."""
+        return compare(embedding, self.gallery)
+
+    def _forward(self, windows: Sequence[Window]) -> list[Embedding]:
+        try:
+            with self._model_in_use:
+                embeddings = self.embedder.embed([window.samples for window in windows])
+        except ModelError:
+            raise
+        except Exception as failure:
+            log.exception("the model failed")
+            raise ModelError(f"the model failed: {failure}") from failure
+        if len(embeddings) != len(windows):
+            raise ModelError(f"the model gave {len(embeddings)} embeddings for {len(windows)} windows")
+        return embeddings
+
+
+def follow(blocks: Iterable[Block], segmenter: Segmenter, recogniser: Recogniser) -> Iterator[Heard | Failed]:
+    """Everything that is heard in a finite stream of blocks, window by window."""
+    for found in segment(blocks, segmenter):
+        if isinstance(found, Window):
+            yield from recogniser.recognise([found])

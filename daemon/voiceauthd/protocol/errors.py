@@ -1,0 +1,113 @@
+"""The names of errors on the wire, and the one table between them and the errors of this program.
+
+Where the Varlink standard has a name, it is used; what is ours is declared in `org.voiceauthd.varlink`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from voiceauthd.errors import (
+    AudioError,
+    BusyError,
+    ConfigError,
+    DeniedError,
+    ModelError,
+    NotEnrolledError,
+    SourceError,
+    StorageError,
+    UsageError,
+    VoiceauthError,
+    WithdrawnError,
+)
+
+INTERFACE_NOT_FOUND = "org.varlink.service.InterfaceNotFound"
+METHOD_NOT_FOUND = "org.varlink.service.MethodNotFound"
+METHOD_NOT_IMPLEMENTED = "org.varlink.service.MethodNotImplemented"
+INVALID_PARAMETER = "org.varlink.service.InvalidParameter"
+PERMISSION_DENIED = "org.varlink.service.PermissionDenied"
+EXPECTED_MORE = "org.varlink.service.ExpectedMore"
+
+BUSY = "org.voiceauthd.Busy"
+NOT_ENROLLED = "org.voiceauthd.NotEnrolled"
+ALREADY_ENROLLED = "org.voiceauthd.AlreadyEnrolled"
+INVALID_NAME = "org.voiceauthd.InvalidName"
+PROFILE_UNUSABLE = "org.voiceauthd.ProfileUnusable"
+NOT_READY = "org.voiceauthd.NotReady"
+NO_SOURCE = "org.voiceauthd.NoSource"
+ENROLMENT_INCOMPLETE = "org.voiceauthd.EnrolmentIncomplete"
+STORAGE_FAILED = "org.voiceauthd.StorageFailed"
+CONFIGURATION_REFUSED = "org.voiceauthd.ConfigurationRefused"
+MALFORMED_MESSAGE = "org.voiceauthd.MalformedMessage"
+TOO_MANY_CONNECTIONS = "org.voiceauthd.TooManyConnections"
+TOO_MANY_REQUESTS = "org.voiceauthd.TooManyRequests"
+CANCELLED = "org.voiceauthd.Cancelled"
+INTERNAL = "org.voiceauthd.Internal"
+
+
+class Row(NamedTuple):
+    """One error: its name on the wire, what stands for it in this program, and what a client tells a person.
+
+    reasons  the reason codes that mean this error, whatever the class; a client raises `kind` with the first
+    default  errors of `kind` with a reason that no row has mean this one
+    text     the error's parameters are put in by name
+    """
+
+    error: str
+    kind: type[VoiceauthError]
+    reasons: tuple[str, ...]
+    text: str
+    default: bool = False
+
+
+_UNUSABLE = ("profile_unusable", "torn", "wrong_format", "wrong_model", "duplicate", "too_large", "not_a_file")
+
+TABLE = (
+    Row(NOT_ENROLLED, NotEnrolledError, ("not_enrolled",), "nobody is enrolled as {name!r}", default=True),
+    Row(BUSY, BusyError, ("busy",), "busy: {holder}; try again when that is over", default=True),
+    Row(TOO_MANY_CONNECTIONS, BusyError, ("too_many_connections",), "too many connections: at most {limit} at a time"),
+    Row(TOO_MANY_REQUESTS, BusyError, ("too_many_requests",), "too many calls at once: at most {limit} a connection"),
+    Row(PERMISSION_DENIED, DeniedError, ("denied",), "this user may not do that", default=True),
+    Row(NO_SOURCE, SourceError, ("no_microphone",), "{detail}", default=True),
+    Row(NOT_READY, ModelError, ("not_ready", "model_unavailable"), "{detail}", default=True),
+    Row(ENROLMENT_INCOMPLETE, AudioError, ("bad_audio",), "{detail}", default=True),
+    Row(STORAGE_FAILED, StorageError, ("storage",), "{detail}", default=True),
+    Row(PROFILE_UNUSABLE, StorageError, _UNUSABLE, "the profile {name!r} cannot be used: {detail}"),
+    Row(ALREADY_ENROLLED, StorageError, ("already_enrolled",), "{name!r} is already enrolled"),
+    Row(CONFIGURATION_REFUSED, ConfigError, ("config",), "{detail}", default=True),
+    Row(INVALID_NAME, UsageError, ("invalid_name",), "{name!r} is no name for a profile: {detail}"),
+    Row(
+        INVALID_PARAMETER, UsageError, ("invalid_parameter",), "the daemon refuses {parameter!r} as given", default=True
+    ),
+    Row(METHOD_NOT_FOUND, UsageError, ("unknown_method",), "the daemon does not know the method {method!r}"),
+    Row(METHOD_NOT_IMPLEMENTED, UsageError, ("not_implemented",), "the daemon does not have the method {method!r}"),
+    Row(INTERFACE_NOT_FOUND, UsageError, ("unknown_interface",), "the daemon does not speak {interface!r}"),
+    Row(EXPECTED_MORE, UsageError, ("expected_more",), "this method streams: it must be called with 'more'"),
+    Row(MALFORMED_MESSAGE, UsageError, ("malformed_message",), "the daemon could not read the call: {detail}"),
+    Row(CANCELLED, WithdrawnError, ("cancelled", "too_slow"), "the daemon ended the call: {detail}"),
+)
+
+
+def row_for_exception(problem: VoiceauthError) -> Row | None:
+    """The row for an error that a method raised: by its reason, else by its class; None for no row."""
+    for row in TABLE:
+        if problem.reason in row.reasons:
+            return row
+    for row in TABLE:
+        if row.default and isinstance(problem, row.kind):
+            return row
+    return None
+
+
+def exception_for_error(error: str, parameters: Mapping[str, Any]) -> VoiceauthError | None:
+    """What a client raises for an error that it received; None for an error that no row knows."""
+    for row in TABLE:
+        if row.error == error:
+            try:
+                text = row.text.format_map(parameters)
+            except (LookupError, ValueError, TypeError, AttributeError):  # the daemon left out what the text names
+                text = f"the daemon answered {error}"
+            reason = parameters.get("reason")
+            return row.kind(text, reason if isinstance(reason, str) and reason else row.reasons[0])
+    return None

@@ -1,0 +1,259 @@
+"""The wire: how messages are cut out of a stream of bytes, and what a message may look like.
+
+Two dialects share one socket. Varlink ends a message with a NUL byte; people and shell scripts end one with a newline.
+The first byte of either kind that ends a message decides for the whole connection, and answers end in the same way.
+
+Everything that comes in is hostile until it is parsed: sizes and depths are bounded here, and every refusal is a
+`WireError` with one line that says what is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from voiceauthd.errors import VoiceauthError
+
+MAX_MESSAGE = 64 * 1024
+"""Bytes of one message to the daemon, without its delimiter."""
+
+MAX_REPLY = 1024 * 1024
+"""Bytes of one message from the daemon: a list of two thousand profiles fits."""
+
+MAX_DEPTH = 32
+"""Objects and arrays within one another. The interface nests four deep; the JSON parser recurses, so there
+must be a bound."""
+
+NUL = b"\0"
+LINE = b"\n"
+EITHER = b"\n\0"
+"""Ends a message to a client that has not said anything yet: complete in both dialects."""
+
+_BOM = b"\xef\xbb\xbf"
+_STRUCTURE = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
+_SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+class WireError(VoiceauthError):
+    """A message that is not what the protocol allows. One line, fit to be shown to whoever sent it."""
+
+    reason = "malformed_message"
+
+
+class Request(NamedTuple):
+    """A call as it comes in. `method` is the full name; `parameters` are not yet held against the interface."""
+
+    method: str
+    parameters: dict[str, Any]
+    more: bool = False
+    oneway: bool = False
+    upgrade: bool = False
+
+
+class Reply(NamedTuple):
+    """An answer. `error` is None for success; with `continues` further answers to the same call follow."""
+
+    parameters: dict[str, Any]
+    continues: bool = False
+    error: str | None = None
+
+
+class Decoder:
+    """Cuts messages out of bytes that arrive in any pieces. Holds at most `limit` bytes.
+
+    delimiter   NUL or LINE once a message has decided it, else None
+    overflowed  a message was longer than `limit`: nothing after it can be understood, and nothing more is decoded
+    """
+
+    def __init__(self, limit: int = MAX_MESSAGE, delimiter: bytes | None = None) -> None:
+        self.delimiter = delimiter
+        self.overflowed = False
+        self._limit = limit
+        self._pending = bytearray()
+
+    def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
+        """The messages that `data` completes, in order. Blank lines are skipped while NUL has not been chosen."""
+        data = bytes(data)
+        messages: list[bytes] = []
+        position = 0
+        while position < len(data) and not self.overflowed:
+            end = self._find_delimiter(data, position)
+            stop = len(data) if end < 0 else end
+            if len(self._pending) + stop - position > self._limit:
+                self.overflowed = True
+                self._pending.clear()
+                break
+            self._pending += data[position:stop]
+            if end < 0:
+                break
+            position = end + 1
+            message = self._complete(data[end:position])
+            if message is not None:
+                messages.append(message)
+        return messages
+
+    def finish(self) -> list[bytes]:
+        """What the end of the input completes: a last line without its newline, as `printf` sends it."""
+        if self.overflowed or self.delimiter == NUL:
+            return []
+        message = self._complete(LINE)
+        return [] if message is None else [message]
+
+    def _find_delimiter(self, data: bytes, position: int) -> int:
+        if self.delimiter is not None:
+            return data.find(self.delimiter, position)
+        line = data.find(LINE, position)
+        nul = data.find(NUL, position, len(data) if line < 0 else line)
+        return line if nul < 0 else nul
+
+    def _complete(self, delimiter: bytes) -> bytes | None:
+        message = bytes(self._pending)
+        self._pending.clear()
+        if delimiter == LINE:
+            if self.delimiter is None:
+                message = message.removeprefix(_BOM)
+            message = message.strip()
+            if not message:
+                return None
+        self.delimiter = delimiter
+        return message
+
+
+def encode(message: Mapping[str, Any], delimiter: bytes, limit: int = MAX_MESSAGE) -> bytes:
+    """One JSON object and its delimiter. Raises `WireError` for what JSON cannot say, and beyond `limit` bytes."""
+    try:
+        text = json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+    except (TypeError, ValueError, RecursionError) as problem:
+        raise WireError(f"a message that JSON cannot carry: {problem}") from None
+    if len(text) > limit:
+        raise WireError(f"a message of {len(text)} bytes; at most {limit} are allowed")
+    return text + delimiter
+
+
+def encode_request(request: Request, delimiter: bytes = NUL) -> bytes:
+    """Raises `WireError` as `encode` does."""
+    message: dict[str, Any] = {"method": request.method}
+    if request.parameters:
+        message["parameters"] = request.parameters
+    for flag in ("more", "oneway", "upgrade"):
+        if getattr(request, flag):
+            message[flag] = True
+    return encode(message, delimiter)
+
+
+def encode_reply(reply: Reply, delimiter: bytes) -> bytes:
+    """Raises `WireError` as `encode` does."""
+    message: dict[str, Any] = {"parameters": reply.parameters}
+    if reply.error is not None:
+        message = {"error": reply.error, "parameters": reply.parameters}
+    elif reply.continues:
+        message["continues"] = True
+    return encode(message, delimiter, MAX_REPLY)
+
+
+def parse_request(raw: bytes) -> Request:
+    """Raises `WireError` unless `raw` is {method, parameters?, more?, oneway?, upgrade?} with the right types."""
+    message = _parse_object(raw)
+    _refuse_unknown_keys(message, Request._fields)
+    method = message.get("method")
+    if not isinstance(method, str):
+        raise WireError("a call without 'method', a string")
+    more, oneway, upgrade = (_flag(message, name) for name in ("more", "oneway", "upgrade"))
+    if oneway and (more or upgrade):
+        raise WireError("'oneway' wants no answer; 'more' and 'upgrade' want one")
+    return Request(method, _parameters(message), more, oneway, upgrade)
+
+
+def parse_reply(raw: bytes) -> Reply:
+    """Raises `WireError` unless `raw` is {parameters?, continues?, error?} with the right types."""
+    message = _parse_object(raw)
+    _refuse_unknown_keys(message, Reply._fields)
+    error = message.get("error")
+    if error is not None and not isinstance(error, str):
+        raise WireError("'error' must be a string")
+    continues = _flag(message, "continues")
+    if continues and error is not None:
+        raise WireError("an error ends a call; it cannot have 'continues'")
+    return Reply(_parameters(message), continues, error)
+
+
+def _refuse_unknown_keys(message: dict[str, Any], known: tuple[str, ...]) -> None:
+    for key in message:
+        if key not in known:
+            raise WireError(f"unknown key {key[:40]!r}; known are {', '.join(known)}")
+
+
+def _parameters(message: dict[str, Any]) -> dict[str, Any]:
+    parameters = message.get("parameters")
+    if parameters is None:
+        return {}
+    if not isinstance(parameters, dict):
+        raise WireError("'parameters' must be an object")
+    return parameters
+
+
+def _flag(message: dict[str, Any], name: str) -> bool:
+    value = message.get(name)
+    if value is None:
+        return False
+    if not isinstance(value, bool):
+        raise WireError(f"{name!r} must be true or false")
+    return value
+
+
+def _parse_object(raw: bytes) -> dict[str, Any]:
+    try:
+        text = raw.decode()
+    except UnicodeDecodeError as problem:
+        raise WireError(f"not UTF-8 at byte {problem.start}") from None
+    _check_depth(text)
+    try:
+        value = json.loads(text, parse_float=_finite, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as problem:
+        raise WireError(f"not JSON: {problem.msg} at character {problem.pos}") from None
+    except ValueError as problem:
+        raise WireError(f"not JSON that can be used: {problem}") from None
+    if not isinstance(value, dict):
+        raise WireError("a message must be a JSON object")
+    if _SURROGATE_ESCAPE.search(text):
+        _check_surrogates(value)
+    return value
+
+
+def _check_depth(text: str) -> None:
+    """Brackets outside strings, counted in one pass: a nested message is refused before the parser recurses."""
+    if text.count("[") + text.count("{") <= MAX_DEPTH:
+        return
+    depth, in_string = 0, False
+    for token in _STRUCTURE.finditer(text):
+        mark = token.group()
+        if mark == '"':
+            in_string = not in_string
+        elif not in_string and mark in "[{":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise WireError(f"nested more than {MAX_DEPTH} deep")
+        elif not in_string and mark in "]}":
+            depth -= 1
+
+
+def _check_surrogates(value: dict[str, Any]) -> None:
+    """Half a surrogate pair is valid JSON and no text: it could be neither stored, printed nor sent back."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise WireError("a string with half a surrogate pair") from None
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("a number beyond the range of a double")
+    return value
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} is no JSON number")

@@ -1,0 +1,105 @@
+"""The sound side of the daemon, put together from a configuration: model, store, recogniser, capture and worker."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from voiceauthd.audio.block import RATE
+from voiceauthd.audio.sources import make_source
+from voiceauthd.config.resolve import profiles_folder
+from voiceauthd.config.schema import Config
+from voiceauthd.embed.embedding import Embedder
+from voiceauthd.embed.load import load_embedder
+from voiceauthd.errors import ModelError
+from voiceauthd.pipeline.happening import Happening
+from voiceauthd.pipeline.live import Live
+from voiceauthd.pipeline.path import Recogniser
+from voiceauthd.profiles.store import ProfileStore
+from voiceauthd.scoring.decide import Rule
+from voiceauthd.scoring.similarity import make_gallery
+from voiceauthd.speech.segmenter import Segmenter
+
+log = logging.getLogger(__name__)
+
+WARM_UP_LEVEL = 0.1
+"""Of the noise that the model is warmed with, as a share of full scale: about the level of speech."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Engine:
+    """Everything that hears. Replaced piece by piece on reload, never changed in place."""
+
+    config: Config
+    embedder: Embedder
+    store: ProfileStore
+    recogniser: Recogniser
+    live: Live
+
+    def refresh(self) -> None:
+        """Reads the store again and compares with what it holds from now on."""
+        self.store.refresh()
+        self.recogniser.gallery = make_gallery(self.store.all(), self.embedder.model)
+
+
+def build_engine(config: Config, publish: Callable[[Happening], None], old: Engine | None = None) -> Engine:
+    """A new engine; `live` is not started. What `old` has and the configuration leaves as it was is used again.
+
+    Takes seconds: to be called outside of the event loop. Raises `ModelError`, `StorageError`, `SourceError` or
+    `AudioError`; `old` goes on working then.
+    """
+    embedder = old.embedder if old is not None and old.config.model == config.model else _warm(config)
+    rule = make_rule(config, embedder)
+    folder = profiles_folder(config)
+    if old is not None and old.embedder is embedder and profiles_folder(old.config) == folder:
+        store = old.store
+    else:
+        store = ProfileStore(folder, embedder.model)
+    store.refresh()
+    for name, problem in store.refused.items():
+        log.warning("profile %r is not used: %s", name, problem)
+    recogniser = Recogniser(embedder, make_gallery(store.all(), embedder.model), rule)
+    if old is not None and not _hears_differently(old.config, config):
+        return replace(old, config=config, embedder=embedder, store=store, recogniser=recogniser)
+    source = old.live.source if old is not None and old.config.audio == config.audio else make_source(config.audio)
+    live = Live(
+        source=source,
+        segmenter=Segmenter(config.speech),
+        recogniser=recogniser,
+        audio=config.audio,
+        queue=config.queue,
+        publish=publish,
+    )
+    return Engine(config, embedder, store, recogniser, live)
+
+
+def make_rule(config: Config, embedder: Embedder) -> Rule:
+    """The configured threshold, else the model's own."""
+    own = config.decision.threshold
+    return Rule(
+        threshold=embedder.threshold if own is None else own,
+        margin=config.decision.margin,
+        min_speech=config.decision.min_speech,
+        calibrated=embedder.calibrated and own is None,
+    )
+
+
+def _hears_differently(old: Config, new: Config) -> bool:
+    return (old.audio, old.speech, old.queue) != (new.audio, new.speech, new.queue)
+
+
+def _warm(config: Config) -> Embedder:
+    """Loads the model and runs it once at each length that it will see, so that the first person does not wait."""
+    began = time.monotonic()
+    embedder = load_embedder(config.model)
+    noise = np.random.default_rng(0).standard_normal(round(config.speech.window * RATE)).astype(np.float32)
+    noise *= WARM_UP_LEVEL
+    for seconds in (config.speech.first, config.speech.window):
+        if len(embedder.embed([noise[: round(seconds * RATE)]])) != 1:
+            raise ModelError(f"{embedder.model} failed its first inference")
+    log.info("model %s ready after %.1f s", embedder.model, time.monotonic() - began)
+    return embedder

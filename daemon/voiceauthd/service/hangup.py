@@ -1,0 +1,52 @@
+"""Notices that a client has gone when reading from it can no longer tell.
+
+A client that has finished sending, `socat` at the end of its input, and a client that has vanished look the same to
+`recv`: both give no more bytes. The kernel knows: it reports EPOLLRDHUP for the first and EPOLLHUP for the second,
+and EPOLLHUP also to a watcher that asked for no event at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import Callable
+
+
+def has_hung_up(descriptor: int) -> bool:
+    """Whether both directions of a connection are closed: nobody is there to read an answer."""
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
+
+
+class HangupWatch:
+    """Calls back, once, when the client of a watched connection is gone. Belongs to the event loop's thread."""
+
+    def __init__(self) -> None:
+        self._epoll = select.epoll()
+        self._callbacks: dict[int, Callable[[], None]] = {}
+        asyncio.get_running_loop().add_reader(self._epoll.fileno(), self._report)
+
+    def add(self, descriptor: int, callback: Callable[[], None]) -> None:
+        """Watches a descriptor until it hangs up or is discarded."""
+        if descriptor not in self._callbacks:
+            self._epoll.register(descriptor, 0)
+        self._callbacks[descriptor] = callback
+
+    def discard(self, descriptor: int) -> None:
+        """Must be called before the descriptor is closed: its number may be another connection's next."""
+        if self._callbacks.pop(descriptor, None) is not None:
+            self._epoll.unregister(descriptor)
+
+    def close(self) -> None:
+        """Watches nothing more."""
+        asyncio.get_running_loop().remove_reader(self._epoll.fileno())
+        self._callbacks.clear()
+        self._epoll.close()
+
+    def _report(self) -> None:
+        for descriptor, _ in self._epoll.poll(0):
+            callback = self._callbacks.get(descriptor)
+            self.discard(descriptor)
+            if callback is not None:
+                callback()

@@ -1,0 +1,46 @@
+"""From the pipeline's threads to whoever listens: each subscriber has an inbox of its own, bounded.
+
+The threads never wait for a subscriber, and no subscriber waits for another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from voiceauthd.pipeline.happening import Happening
+from voiceauthd.service.events import EventQueue
+
+Inbox = EventQueue[Happening]
+
+
+class Hub:
+    """Hands every happening to every inbox, in the event loop's thread."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int) -> None:
+        self._loop = loop
+        self._limit = limit
+        self._inboxes: set[Inbox] = set()
+
+    def publish(self, happening: Happening) -> None:
+        """From any thread. Does nothing once the loop has closed: there is nobody left to tell."""
+        try:
+            self._loop.call_soon_threadsafe(self._deliver, happening)
+        except RuntimeError:
+            if not self._loop.is_closed():
+                raise
+
+    @contextmanager
+    def subscribe(self) -> Iterator[Inbox]:
+        """An inbox that is filled until the block ends."""
+        inbox: Inbox = EventQueue(self._limit)
+        self._inboxes.add(inbox)
+        try:
+            yield inbox
+        finally:
+            self._inboxes.discard(inbox)
+
+    def _deliver(self, happening: Happening) -> None:
+        for inbox in self._inboxes:
+            inbox.put(happening)

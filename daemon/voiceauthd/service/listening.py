@@ -1,0 +1,141 @@
+"""The methods that listen: Verify, Identify, Enroll from the microphone, Monitor.
+
+Each follows one request from its first word to its answer. Whatever ends it early, an error, a timeout, a client that
+disconnects, ends it without an accept and frees the claim.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from voiceauthd.config.schema import Config
+from voiceauthd.errors import ModelError
+from voiceauthd.pipeline.happening import SourceChanged, SourceState
+from voiceauthd.pipeline.path import Failed, Heard
+from voiceauthd.profiles.profile import Profile
+from voiceauthd.scoring.advice import ADVICE
+from voiceauthd.scoring.decision import Decision, Identified, Outcome, Recognition
+from voiceauthd.scoring.sequential import Identification, Verification
+from voiceauthd.service.ear import Ear, Sound
+from voiceauthd.service.replies import Reply, decision_reply, identified_reply
+from voiceauthd.service.requests import Call
+from voiceauthd.speech.window import SpeechBegan
+
+log = logging.getLogger(__name__)
+
+
+async def verify(call: Call, ear: Ear, profile: Profile, verification: Verification, config: Config) -> Decision:
+    """Streams how it goes, and returns the decision; the caller of this sends it."""
+    progress = _Progress(call, config, {"name": profile.name})
+    deadline = await progress.begin(ear)
+    while True:
+        sound = await ear.hear(deadline)
+        if sound is None or _ended(sound):
+            return verification.decide()
+        if (reason := _why_over(sound)) is not None:
+            return Decision(Outcome.INCONCLUSIVE, reason)
+        if isinstance(sound, Heard):
+            try:
+                decision = verification.hear(sound.window, sound.embedding)
+            except ModelError as failure:
+                log.error("verification of %r: %s", profile.name, failure)
+                return Decision(Outcome.REJECT, "embedding_failed")
+            if decision is not None:
+                return decision
+        await progress.tell(sound, verification.net_speech)
+
+
+async def identify(call: Call, ear: Ear, identification: Identification, config: Config) -> Identified:
+    """Streams how it goes, and returns the decision; the caller of this sends it."""
+    progress = _Progress(call, config, {})
+    deadline = await progress.begin(ear)
+    while True:
+        sound = await ear.hear(deadline)
+        if sound is None or _ended(sound):
+            return identification.decide()
+        if (reason := _why_over(sound)) is not None:
+            return Identified(Recognition.UNDECIDED, reason)
+        if isinstance(sound, Heard):
+            try:
+                identified = identification.hear(sound.window, sound.embedding)
+            except ModelError as failure:
+                log.error("identification: %s", failure)
+                return Identified(Recognition.UNDECIDED, "embedding_failed")
+            if identified is not None:
+                return identified
+        await progress.tell(sound, identification.net_speech)
+
+
+def verified_reply(
+    call: Call, decision: Decision, verification: Verification, config: Config, *, scores: bool
+) -> Reply:
+    """The last reply of Verify."""
+    reply = decision_reply(decision, verification.rule, scores)
+    reply |= {
+        "state": "decided",
+        "name": verification.name,
+        "advice": ADVICE[decision.reason],
+        "net_speech": round(verification.net_speech, 2),
+        "net_speech_needed": config.verify.speech,
+        "expires": config.verify.expires,
+    }
+    if (nonce := call.parameters.get("nonce")) is not None:
+        reply["nonce"] = nonce
+    return reply
+
+
+def identify_reply(identified: Identified, identification: Identification, config: Config, scores: bool) -> Reply:
+    """The last reply of Identify."""
+    return identified_reply(identified, identification.rule, scores) | {
+        "state": "decided",
+        "advice": ADVICE[identified.reason],
+        "net_speech": round(identification.net_speech, 2),
+        "net_speech_needed": config.verify.speech,
+    }
+
+
+def _why_over(sound: Sound) -> str | None:
+    """The reason code, if nothing more can come of this."""
+    if isinstance(sound, Failed):
+        return "embedding_failed"
+    if isinstance(sound, SourceChanged) and sound.state is SourceState.LOST:
+        return "source_lost"
+    return None
+
+
+def _ended(sound: Sound) -> bool:
+    """Whether a finite source has no more sound: as good as a timeout."""
+    return isinstance(sound, SourceChanged) and sound.state is SourceState.ENDED
+
+
+class _Progress:
+    """What a caller who asked for more is told while it goes on."""
+
+    def __init__(self, call: Call, config: Config, fixed: Reply) -> None:
+        self._call = call
+        self._config = config
+        self._fixed = fixed
+
+    async def begin(self, ear: Ear) -> float:
+        """Says that it listens, once it does. Returns the deadline on the loop's clock."""
+        await ear.ready()
+        await self._send("listening", 0.0)
+        timeout = self._call.parameters.get("timeout")
+        longest = self._config.verify.timeout
+        return asyncio.get_running_loop().time() + (longest if timeout is None else min(timeout, longest))
+
+    async def tell(self, sound: Sound, net_speech: float) -> None:
+        """Says that somebody speaks, or how far it is."""
+        if isinstance(sound, SpeechBegan):
+            await self._send("speech", net_speech)
+        elif isinstance(sound, Heard):
+            await self._send("progress", net_speech)
+
+    async def _send(self, state: str, net_speech: float) -> None:
+        reply = {
+            "state": state,
+            "net_speech": round(net_speech, 2),
+            "net_speech_needed": self._config.verify.speech,
+        }
+        await self._call.reply(self._fixed | reply, continues=True)

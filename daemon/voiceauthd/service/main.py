@@ -1,0 +1,63 @@
+"""`voiceauthd`: the daemon's command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import voiceauthd
+from voiceauthd.config.load import find_config, load_config
+from voiceauthd.errors import ExitCode, VoiceauthError
+from voiceauthd.service.daemon import run
+
+EPILOGUE = """\
+The configuration is the first of: --config, $VOICEAUTHD_CONFIG, $XDG_CONFIG_HOME/voiceauthd/config.yaml,
+/etc/voiceauthd/config.yaml, the built-in defaults. `voiceauth config default` prints it with all that can be set.
+
+SIGTERM and SIGINT stop the daemon, SIGHUP reloads the configuration.
+
+exit codes: 0 stopped, 2 usage, 9 configuration refused, 10 model not available, 11 the recording cannot be read,
+12 the profile store cannot be used, 13 another daemon answers on the socket, 70 a defect
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the daemon until it is told to stop; returns the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="voiceauthd",
+        description="Listens to the microphone, knows which enrolled person speaks, and tells on a local socket.",
+        epilog=EPILOGUE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--config", type=Path, metavar="FILE", help="read this configuration")
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="SECTION.KEY=VALUE", help="override one setting; may be repeated"
+    )
+    parser.add_argument("--version", action="version", version=f"voiceauthd {voiceauthd.__version__}")
+    given = parser.parse_args(arguments)
+    try:
+        config = load_config(find_config(given.config, os.environ), given.set)
+    except VoiceauthError as failure:
+        print(f"voiceauthd: {failure}", file=sys.stderr)  # noqa: T201  before there is a log
+        return failure.exit_code
+    return run(config, overrides=given.set)
+
+
+def script() -> None:
+    """The console script. Leaves at once: a model that still loads in its thread must not hold the exit up."""
+    code: int = ExitCode.INTERNAL
+    try:
+        code = main()
+    except SystemExit as leaving:  # argparse: 2 for usage, 0 for --help
+        code = leaving.code if isinstance(leaving.code, int) else ExitCode.USAGE
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    script()

@@ -1,0 +1,74 @@
+"""Who is at the other end of a connection, as the kernel knows it."""
+
+from __future__ import annotations
+
+import pwd
+import socket
+import struct
+from dataclasses import dataclass
+
+_CREDENTIALS = struct.Struct("iII")
+"""struct ucred of unix(7): pid, uid, gid."""
+
+_SO_PEERGROUPS = 59
+"""<asm-generic/socket.h>, since Linux 4.13; the `socket` module has no name for it."""
+
+_MAX_GROUPS = 256
+"""As many as Python's getsockopt can return (1,024 bytes of 4 each). Whoever is in more has none here, and no more
+rights from it."""
+
+OVERFLOW_UID = 65_534
+"""What the kernel shows for a user of another user namespace. Many users share it, so it is nobody's identity."""
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """The process that opened a connection, at the moment it did so.
+
+    gid, groups  its effective group and its supplementary ones, from the kernel, not from /etc/group
+    user         the account's name; None for a uid without an account
+    """
+
+    uid: int
+    gid: int
+    pid: int
+    user: str | None
+    groups: frozenset[int] = frozenset()
+
+    def __str__(self) -> str:
+        return f"{self.user or '?'} (uid {self.uid}, gid {self.gid}, pid {self.pid})"
+
+
+def peer_uid(connection: socket.socket) -> int:
+    """The user at the other end of a connected AF_UNIX socket. Raises `OSError` if the kernel does not say."""
+    return _credentials(connection)[1]
+
+
+def read_peer(connection: socket.socket) -> Peer:
+    """The peer of a connected AF_UNIX socket. Raises `OSError` if the kernel does not say. May ask the user database
+    of the network, so it may take long: not for the event loop's thread."""
+    pid, uid, gid = _credentials(connection)
+    return Peer(uid, gid, pid, user_name(uid), _peer_groups(connection))
+
+
+def user_name(uid: int) -> str | None:
+    """The account's name; None for a uid without an account, and for the overflow uid."""
+    if uid == OVERFLOW_UID:
+        return None
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return None
+
+
+def _credentials(connection: socket.socket) -> tuple[int, int, int]:
+    pid, uid, gid = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
+    return pid, uid, gid
+
+
+def _peer_groups(connection: socket.socket) -> frozenset[int]:
+    try:
+        raw = connection.getsockopt(socket.SOL_SOCKET, _SO_PEERGROUPS, 4 * _MAX_GROUPS)
+    except OSError:  # more groups than fit, or a kernel before 4.13: the effective group alone counts
+        return frozenset()
+    return frozenset(struct.unpack(f"{len(raw) // 4}I", raw))

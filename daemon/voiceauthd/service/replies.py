@@ -1,0 +1,168 @@
+"""The pipeline's data in the protocol's words. The interface file says what each field means."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from voiceauthd.audio.block import RATE
+from voiceauthd.embed.embedding import Embedder
+from voiceauthd.errors import StorageError
+from voiceauthd.pipeline.happening import Dropped, Happening, Listening, SourceChanged
+from voiceauthd.pipeline.path import Failed, Heard
+from voiceauthd.profiles.profile import Profile
+from voiceauthd.scoring.decide import Rule
+from voiceauthd.scoring.decision import Decision, Identified
+from voiceauthd.speech.window import Quality, SpeechBegan, SpeechEnded
+
+Reply = dict[str, Any]
+
+ROUND = 4
+"""Digits of a cosine or a time in a reply: finer than any of them means."""
+
+
+def model_reply(embedder: Embedder, rule: Rule) -> Reply:
+    """Type Model."""
+    model = embedder.model
+    return {
+        "name": model.name,
+        "revision": model.revision,
+        "digest": model.digest,
+        "dimension": model.dimension,
+        "calibrated": rule.calibrated,
+        "threshold": rule.threshold,
+    }
+
+
+def profile_reply(profile: Profile) -> Reply:
+    """Type Profile, of one that can be used."""
+    return {
+        "name": profile.name,
+        "usable": True,
+        "created": profile.created,
+        "updated": profile.updated,
+        "owner_uid": profile.owner_uid,
+        "model": str(profile.model),
+        "exemplars": len(profile.exemplars),
+        "net_speech": round(profile.net_speech, 2),
+        "conditions": sorted({exemplar.condition for exemplar in profile.exemplars}),
+    }
+
+
+def refused_reply(name: str, problem: StorageError) -> Reply:
+    """Type Profile, of one that cannot be used."""
+    return {
+        "name": name,
+        "usable": False,
+        "problem": str(problem),
+        "exemplars": 0,
+        "net_speech": 0.0,
+        "conditions": [],
+    }
+
+
+def quality_reply(quality: Quality) -> Reply:
+    """Type Quality."""
+    reply: Reply = {
+        "net_speech": round(quality.net_speech, 2),
+        "clipping": round(quality.clipping, ROUND),
+        "level_dbfs": round(quality.level_dbfs, 1),
+    }
+    if quality.snr_db is not None:
+        reply["snr_db"] = round(quality.snr_db, 1)
+    return reply
+
+
+def identified_reply(identified: Identified, rule: Rule, scores: bool) -> Reply:
+    """What Identify answers and a window's event says. `scores`: whether the caller may see them.
+
+    Callers who see scores also see the closest identity of an unknown voice.
+    """
+    reply: Reply = {
+        "decision": identified.recognition.value,
+        "reason": identified.reason,
+        "calibrated": rule.calibrated,
+    }
+    if identified.identity is not None:
+        reply["identity"] = identified.identity
+    if scores and identified.best is not None:
+        reply["score"] = round(identified.best.cosine, ROUND)
+        if identified.margin is not None:
+            reply["margin"] = round(identified.margin, ROUND)
+    return reply
+
+
+def decision_reply(decision: Decision, rule: Rule, scores: bool) -> Reply:
+    """What Verify answers. `scores`: whether the caller may see them."""
+    reply: Reply = {
+        "outcome": decision.outcome.value,
+        "reason": decision.reason,
+        "calibrated": rule.calibrated,
+    }
+    if scores and decision.score is not None:
+        reply["score"] = round(decision.score.cosine, ROUND)
+        reply["threshold"] = rule.threshold
+        if decision.margin is not None:
+            reply["margin"] = round(decision.margin, ROUND)
+    return reply
+
+
+def event_reply(happening: Happening, rule: Rule, sequence: int) -> Reply | None:
+    """Type Event, for a monitor; None for what concerns only the request that asked for it."""
+    event: Reply = {"sequence": sequence, "time": round(time.time(), ROUND)}
+    match happening:
+        case SourceChanged():
+            event |= {"kind": "source", "detail": f"{happening.state.value}: {happening.detail}"}
+        case Dropped():
+            event |= {"kind": "dropped", "count": happening.count, "detail": "windows"}
+        case SpeechBegan():
+            event |= {"kind": "speech", "start": round(happening.start / RATE, ROUND)}
+        case SpeechEnded():
+            event |= {
+                "kind": "silence",
+                "start": round(happening.start / RATE, ROUND),
+                "detail": f"{happening.net_speech:.1f} s of speech",
+            }
+        case Heard():
+            window = happening.window
+            event |= {
+                "kind": "window",
+                "start": round(window.start / RATE, ROUND),
+                "duration": round(window.duration, ROUND),
+                "quality": quality_reply(window.quality),
+                "latency_ms": _milliseconds(time.monotonic() - window.captured),
+                "forward_ms": _milliseconds(happening.forward),
+            }
+            event |= identified_reply(happening.identified, rule, scores=True)
+        case Failed():
+            window = happening.window
+            event |= {
+                "kind": "window",
+                "start": round(window.start / RATE, ROUND),
+                "duration": round(window.duration, ROUND),
+                "quality": quality_reply(window.quality),
+                "decision": "undecided",
+                "reason": "embedding_failed",
+            }
+        case Listening():
+            return None
+    return event
+
+
+def timing_reply(seconds: Iterable[float]) -> Reply | None:
+    """Count, median and 99th percentile in ms; None for nothing."""
+    times = list(seconds)
+    if not times:
+        return None
+    return {
+        "count": len(times),
+        "median": _milliseconds(float(np.median(times))),
+        "p99": _milliseconds(float(np.percentile(times, 99))),
+    }
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(1000.0 * seconds, 2)

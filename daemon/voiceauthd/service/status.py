@@ -1,0 +1,100 @@
+"""How the daemon is: the reply of Status, and the line that systemd shows."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from voiceauthd.pipeline.happening import SourceState
+from voiceauthd.service.replies import Reply, model_reply, timing_reply
+from voiceauthd.service.state import MUTED, STUCK, State
+
+
+def status_reply(state: State, *, details: bool) -> Reply:
+    """The reply of Status. `details`: whether the caller may know who holds the claim and how many are enrolled."""
+    problem = problem_of(state)
+    engine = state.engine_now
+    reply: Reply = {
+        "ready": engine is not None and not state.stopping,
+        "state": _word(state, problem),
+        "uptime": round(time.monotonic() - state.started, 1),
+        "connections": state.connections(),
+        "monitors": state.monitors,
+        "memory_mib": round(resident_memory() / 2**20, 1),
+        "source": {"description": "", "state": "closed", "overflows": 0, "reopened": 0},
+        "queue": {"depth": 0, "capacity": state.config.queue.windows, "dropped": 0},
+        "windows": {"cut": 0, "embedded": 0, "failed": 0},
+    }
+    if problem is not None:
+        reply["problem"] = problem
+    if details and state.config.file is not None:
+        reply["config"] = str(state.config.file)
+    if engine is None:
+        return reply
+    counters, source = engine.live.counters(), engine.live.source
+    where = engine.live.state
+    reply["model"] = model_reply(engine.embedder, engine.recogniser.rule)
+    reply["source"] = {
+        "description": source.description,
+        "state": where.state.value,
+        "overflows": source.overflows,
+        "reopened": counters.reopened,
+    }
+    if where.state is SourceState.LOST:
+        reply["source"]["problem"] = where.detail
+    reply["queue"] |= {"depth": counters.depth, "dropped": counters.dropped}
+    reply["windows"] = {"cut": counters.cut, "embedded": counters.embedded, "failed": counters.failed}
+    for key, times in (("latency_ms", counters.latencies), ("forward_ms", counters.forwards)):
+        if (timing := timing_reply(times)) is not None:
+            reply[key] = timing
+    if details:
+        reply["profiles"] = {"usable": len(engine.store.all()), "refused": len(engine.store.refused)}
+        if state.claims.current is not None:
+            reply["claim"] = state.claims.current.holder
+    return reply
+
+
+def problem_of(state: State) -> str | None:
+    """What stands in the way, most serious first; None when all is well."""
+    engine = state.engine_now
+    if engine is None:
+        return None
+    live = engine.live
+    if not live.alive:
+        return "the capture or the worker thread has died; restart the daemon, and see its log"
+    if not state.progressing(STUCK):
+        return f"the capture or the worker thread has not moved for {STUCK:.0f} s"
+    if live.state.state is SourceState.LOST:
+        return live.state.detail
+    if live.failure is not None:
+        return str(live.failure)
+    silent = getattr(live.source, "silent_for", 0.0)
+    if live.state.state is SourceState.OPEN and silent >= MUTED:
+        return f"the microphone has given digital silence for {silent:.0f} s; is it muted?"
+    if engine.store.refused:
+        return f"{len(engine.store.refused)} of the profiles cannot be used; see `voiceauth profiles list`"
+    return None
+
+
+def status_line(state: State) -> str:
+    """One line for `systemctl status`."""
+    engine = state.engine_now
+    if engine is None:
+        return "loading the model"
+    problem = problem_of(state)
+    return problem if problem is not None else f"{engine.embedder.model.name}, {len(engine.store.all())} enrolled"
+
+
+def resident_memory() -> int:
+    """Bytes of this process in memory, from proc(5)."""
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def _word(state: State, problem: str | None) -> str:
+    if state.stopping:
+        return "stopping"
+    if state.engine_now is None:
+        return "starting"
+    return "ready" if problem is None else "degraded"

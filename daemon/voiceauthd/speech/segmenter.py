@@ -1,0 +1,233 @@
+"""From blocks of sound to windows of speech: where an utterance begins and ends, and how it is cut.
+
+    sound    ........#####.##########.####............
+    onset            ^ pre-roll before it                     hangover: an utterance ends so long after its last word
+    utterance       |---------------------------|
+    windows         |--first--|
+                    |------window-------|
+                              |------window-------|
+                                     |----tail----|
+
+The result does not depend on how the sound was cut into blocks: everything is counted in frames from the first sample.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+
+from voiceauthd.audio.block import RATE, Block, Samples
+from voiceauthd.config.schema import SpeechConfig
+from voiceauthd.speech.quality import Frame, NoiseMeter, measure, power
+from voiceauthd.speech.vad import Confirmation, FirstGate
+from voiceauthd.speech.window import Speech, SpeechBegan, SpeechEnded, Window
+
+PRE_ROLL = 0.2
+"""Seconds kept before the onset: soft consonants begin before the detectors notice."""
+
+PAD = 0.1
+"""Seconds kept behind the last frame of speech when an utterance is trimmed."""
+
+ONSET_SHARE = 0.8
+"""So much of the onset time must be voiced. All of it would miss words with a stop in them."""
+
+NEW_SPEECH = 0.5
+"""Seconds of speech that no earlier window held, below which a tail is not worth a forward."""
+
+
+class Segmenter:
+    """The voice activity detection and the cutting, for one stream. One thread at a time."""
+
+    def __init__(self, config: SpeechConfig) -> None:
+        """Raises `ModelError`, reason `vad_unavailable`, if a detector cannot load."""
+        self._gate = FirstGate(config.aggressiveness)
+        self._confirmation = Confirmation(config.confirm_threshold) if config.confirm else None
+        self._frame = config.frame_ms * RATE // 1000
+        self._onset = max(1, self._frames(config.onset))
+        self._hangover = self._frames(config.hangover)
+        self._first = self._frames(config.first)
+        self._window = self._frames(config.window)
+        self._hop = self._frames(config.hop)
+        self._min_speech = config.min_speech
+        self._utterances = 0
+        self._noise = NoiseMeter(self._frame)
+        self.reset()
+
+    @property
+    def utterances(self) -> int:
+        """How many utterances have begun, since the segmenter was made."""
+        return self._utterances
+
+    def _frames(self, seconds: float) -> int:
+        return round(seconds * RATE / self._frame)
+
+    def reset(self) -> None:
+        """Drops the utterance that is under way and all sound that was kept: what follows stands on its own."""
+        self._pending: Samples = np.empty(0, dtype=np.float32)
+        self._ring: deque[Frame] = deque(maxlen=self._frames(PRE_ROLL) + self._onset)
+        self._voiced: deque[bool] = deque(maxlen=self._onset)
+        self._awake = False  # the first gate let sound through and the confirmation listens
+        self._quiet = 0  # frames since anything was voiced (awake) or speech (in an utterance)
+        self._utterance: _Utterance | None = None
+        if self._confirmation is not None:
+            self._confirmation.reset()
+
+    def push(self, block: Block) -> list[Speech]:
+        """What this block brings about, in order: beginnings, windows, ends."""
+        found: list[Speech] = []
+        if block.gap:
+            found += self.flush(block.captured)
+            self.reset()
+        sound = np.concatenate((self._pending, block.samples)) if len(self._pending) else block.samples
+        start = block.start - len(self._pending)
+        whole = len(sound) - len(sound) % self._frame
+        for offset in range(0, whole, self._frame):
+            end = offset + self._frame
+            captured = block.captured - (len(sound) - end) / RATE
+            found += self._hear(sound[offset:end], start + offset, captured)
+        self._pending = sound[whole:]
+        return found
+
+    def flush(self, captured: float) -> list[Speech]:
+        """Ends the utterance that is under way, as if silence followed."""
+        if self._utterance is None:
+            return []
+        found = self._end(self._utterance, captured)
+        self.reset()
+        return found
+
+    def _hear(self, samples: Samples, start: int, captured: float) -> list[Speech]:
+        voiced = self._gate.voiced(samples)
+        if not self._awake:
+            self._voiced.append(voiced)
+            self._keep(Frame(samples, power(samples), speech=False))
+            if len(self._voiced) == self._onset and sum(self._voiced) >= ONSET_SHARE * self._onset:
+                return self._wake(start, captured)
+            return []
+        speech = self._confirmation.speech(samples) if self._confirmation is not None else voiced
+        frame = Frame(samples, power(samples), speech)
+        if self._utterance is None:
+            self._quiet = 0 if voiced else self._quiet + 1
+            self._keep(frame)
+            if speech:
+                return self._begin(start, captured)
+            if self._quiet >= self._hangover:
+                self._awake = False
+                self._voiced.clear()
+            return []
+        return self._follow(self._utterance, frame, captured)
+
+    def _keep(self, frame: Frame) -> None:
+        """Keeps a frame as pre-roll; what falls out of it is noise for certain."""
+        if len(self._ring) == self._ring.maxlen:
+            self._noise.hear(self._ring[0])
+        self._ring.append(frame)
+
+    def _wake(self, start: int, captured: float) -> list[Speech]:
+        self._awake = True
+        self._quiet = 0
+        if self._confirmation is None:
+            heard = list(zip([False] * (len(self._ring) - self._onset) + list(self._voiced), self._ring, strict=True))
+        else:
+            self._confirmation.reset()
+            heard = [(self._confirmation.speech(frame.samples), frame) for frame in self._ring]
+        self._ring.clear()
+        self._ring.extend(Frame(frame.samples, frame.power, speech) for speech, frame in heard)
+        return self._begin(start, captured) if self._ring[-1].speech else []
+
+    def _begin(self, start: int, captured: float) -> list[Speech]:
+        """The newest frame in the ring is the first that is speech for certain: an utterance begins with the ring."""
+        self._utterances += 1
+        first = start + self._frame - sum(len(frame.samples) for frame in self._ring)
+        utterance = _Utterance(self._utterances, first, self._window, self._noise.power)
+        self._utterance = utterance
+        self._quiet = 0
+        for frame in self._ring:
+            utterance.append(frame)
+        self._ring.clear()
+        return [SpeechBegan(utterance.ordinal, first, captured)]
+
+    def _follow(self, utterance: _Utterance, frame: Frame, captured: float) -> list[Speech]:
+        utterance.append(frame)
+        found: list[Speech] = []
+        if utterance.length >= self._first and (utterance.length - self._first) % self._hop == 0:
+            found += self._cut(utterance, utterance.length, captured, least_new=0.0)
+        self._quiet = 0 if frame.speech else self._quiet + 1
+        if self._quiet >= self._hangover:
+            found += self._end(utterance, captured)
+            self.reset()
+        return found
+
+    def _cut(self, utterance: _Utterance, end: int, captured: float, least_new: float) -> list[Speech]:
+        """The window that ends with frame `end`, if it has enough speech, and `least_new` seconds of it are new."""
+        frames = utterance.frames(end - self._window, end)
+        if not frames:
+            return []
+        samples = np.concatenate([frame.samples for frame in frames])
+        quality = measure(samples, frames, utterance.noise)
+        new_speech = utterance.new_speech_frames(end) * self._frame / RATE
+        if not (quality.net_speech >= self._min_speech and new_speech >= least_new):
+            return []
+        utterance.cut_at(end)
+        start = utterance.start + end * self._frame - len(samples)
+        return [Window(samples, start, captured, utterance.ordinal, quality, new_speech)]
+
+    def _end(self, utterance: _Utterance, captured: float) -> list[Speech]:
+        for frame in utterance.frames(utterance.length - self._quiet + self._frames(PAD), utterance.length):
+            self._noise.hear(frame)
+        end = min(utterance.length, utterance.last_speech + 1 + self._frames(PAD))
+        heard = captured - (utterance.length - end) * self._frame / RATE
+        found = self._cut(utterance, end, heard, NEW_SPEECH)
+        net_speech = utterance.speech_frames * self._frame / RATE
+        found.append(SpeechEnded(utterance.ordinal, utterance.start + end * self._frame, captured, net_speech))
+        return found
+
+
+class _Utterance:
+    """The frames of one utterance; only as many are kept as a window needs."""
+
+    def __init__(self, ordinal: int, start: int, window: int, noise: float | None) -> None:
+        self.ordinal = ordinal
+        self.start = start
+        self.noise = noise
+        self.length = 0
+        self.speech_frames = 0
+        self.last_speech = -1
+        self._cut = 0
+        self._kept: deque[Frame] = deque()
+        self._window = window
+        self._dropped = 0
+
+    def append(self, frame: Frame) -> None:
+        if frame.speech:
+            self.last_speech = self.length
+            self.speech_frames += 1
+        self._kept.append(frame)
+        self.length += 1
+        # A tail reaches back a whole window from the last speech, which may lie a hangover before the newest frame.
+        if len(self._kept) > self._window + max(0, self.length - 1 - self.last_speech):
+            self._kept.popleft()
+            self._dropped += 1
+
+    def frames(self, begin: int, end: int) -> list[Frame]:
+        """Frames `begin` up to `end`, counted from the utterance's first; those before it do not exist."""
+        return list(islice(self._kept, max(0, begin - self._dropped), max(0, end - self._dropped)))
+
+    def cut_at(self, end: int) -> None:
+        self._cut = end
+
+    def new_speech_frames(self, end: int) -> int:
+        """Frames of speech in the window that ends with frame `end` and in none before it."""
+        return sum(frame.speech for frame in self.frames(max(self._cut, end - self._window), end))
+
+
+def segment(blocks: Iterable[Block], segmenter: Segmenter) -> Iterator[Speech]:
+    """The whole of a finite stream, the last utterance included."""
+    captured = 0.0
+    for block in blocks:
+        captured = block.captured
+        yield from segmenter.push(block)
+    yield from segmenter.flush(captured)

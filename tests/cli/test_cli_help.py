@@ -1,0 +1,226 @@
+"""The manual of the command: complete, in step with the exit codes, and quick to come."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from fake_daemon import voiceauth
+from voiceauthd.cli.manual import COMMANDS, EXIT_MEANINGS
+from voiceauthd.errors import ExitCode
+
+ROOT = Path(__file__).parents[2]
+HEAVY = {"torch", "numpy", "yaml", "soundfile", "sounddevice", "transformers", "dataclasses"}
+CLIENT_COMMANDS = ("verify", "identify", "monitor", "status", "reload", "profiles", "enroll")
+GROUPS = {
+    "profiles": ("list", "show", "rename", "delete", "export", "import"),
+    "model": ("fetch", "list", "remove"),
+    "config": ("check", "show", "default", "path"),
+}
+
+
+def written(command: str) -> None:
+    module = next(entry.module for entry in COMMANDS if entry.name == command)
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not there yet")
+
+
+def test_the_manual_names_every_command_the_files_the_environment_and_every_exit_code():
+    result = voiceauth("--help")
+    assert result.returncode == 0
+    for command in COMMANDS:
+        assert f"  {command.name} " in result.stdout
+        assert command.summary in result.stdout
+    for heading in ("Usage:", "Files:", "Environment:", "Exit codes:", "Examples:"):
+        assert heading in result.stdout
+    for code, meaning in EXIT_MEANINGS.items():
+        assert re.search(rf"^ +{code.value}  {re.escape(meaning)}$", result.stdout, re.MULTILINE)
+    assert max(len(line) for line in result.stdout.splitlines()) <= 120
+
+
+def test_every_exit_code_has_a_meaning():
+    assert set(EXIT_MEANINGS) == set(ExitCode)
+
+
+def test_the_page_of_exit_codes_is_in_step_with_the_code():
+    page = (ROOT / "docs" / "exit-codes.md").read_text(encoding="utf-8")
+    documented = dict(re.findall(r"^\| (\d+) \| `([A-Z_]+)` \|", page, re.MULTILINE))
+    assert documented == {str(code.value): code.name for code in ExitCode}
+    assert re.search(r"^\| 130 \|", page, re.MULTILINE)
+
+
+@pytest.mark.parametrize("command", [entry.name for entry in COMMANDS])
+def test_every_command_has_a_description_examples_and_its_exit_codes(command):
+    written(command)
+    result = voiceauth(command, "--help")
+    assert result.returncode == 0, result.stderr
+    assert f"usage: voiceauth {command}" in result.stdout
+    assert "examples:" in result.stdout
+    assert re.search(rf"^  voiceauth {command}|voiceauth {command}", result.stdout.partition("examples:")[2])
+    assert re.search(r"exit codes:\n +0  ", result.stdout)
+
+
+@pytest.mark.parametrize(
+    ("group", "action"), [(group, action) for group, actions in GROUPS.items() for action in actions]
+)
+def test_every_sub_command_has_a_manual_too(group, action):
+    result = voiceauth(group, action, "--help")
+    assert result.returncode == 0, result.stderr
+    assert f"usage: voiceauth {group} {action}" in result.stdout
+    assert f"voiceauth {group} {action}" in result.stdout.partition("examples:")[2]
+    assert "exit codes:" in result.stdout
+
+
+def test_help_of_a_command_also_comes_as_help_command():
+    assert voiceauth("help", "verify").stdout == voiceauth("verify", "--help").stdout
+
+
+def test_the_version_is_the_package_s():
+    from voiceauthd import __version__
+
+    result = voiceauth("--version")
+    assert (result.returncode, result.stdout) == (0, f"voiceauth {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ((), ""),
+        (("verfy", "alice"), "did you mean `verify`"),
+        (("--socket", "x", "status"), "before a command"),
+        (("verify",), "NAME"),
+        (("verify", "alice", "--timeout", "nan"), "seconds"),
+        (("verify", "alice", "--timeout", "-1"), "seconds"),
+        (("monitor", "--count", "0"), "whole number"),
+        (("profiles",), "ACTION"),
+        (("profiles", "lst"), "invalid choice"),
+        (("enroll", "alice", "--add", "--replace"), "not allowed"),
+    ],
+)
+def test_a_command_line_without_sense_is_usage_in_one_line(words, said):
+    result = voiceauth(*words)
+    assert result.returncode == ExitCode.USAGE
+    assert said in result.stderr
+    assert "Traceback" not in result.stderr
+    if words:
+        assert result.stderr.startswith("voiceauth: ")
+        assert result.stderr.count("\n") == 1
+
+
+def test_with_json_a_failure_is_an_object_on_standard_output_too():
+    result = voiceauth("status", "--json")
+    assert result.returncode == ExitCode.NOT_RUNNING
+    assert result.stderr.startswith("voiceauth: ")
+    assert json.loads(result.stdout)["error"]["reason"] == "not_running"
+
+
+@pytest.mark.parametrize("command", CLIENT_COMMANDS)
+def test_a_client_command_loads_nothing_heavy(command):
+    words = [command, "list"] if command == "profiles" else [command]
+    words += ["alice"] if command in {"verify", "enroll"} else []
+    code = (
+        "import sys; from voiceauthd.cli.main import main; "
+        f"code = main({words!r}); print(code, sorted({HEAVY!r} & set(sys.modules)))"
+    )
+    environment = {**os.environ, "VOICEAUTHD_SOCKET": "/nonexistent/voiceauthd.sock"}
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert result.stdout.strip() == f"{int(ExitCode.NOT_RUNNING)} []"
+
+
+def test_a_client_command_adds_little_to_the_start_of_python():
+    """60 ms is the aim on an idle machine. Compared with bare Python in the same run, because this one may be busy."""
+
+    def start(*words: str) -> float:
+        times = []
+        for _ in range(7):
+            began = time.perf_counter()
+            subprocess.run([sys.executable, *words], capture_output=True, check=False)
+            times.append(time.perf_counter() - began)
+        return statistics.median(times)
+
+    bare = start("-c", "pass")
+    command = start("-m", "voiceauthd.cli.main", "status", "--socket", "/nonexistent/socket")
+    assert command < 6 * bare
+
+
+def test_a_reader_that_goes_away_is_no_error():
+    process = subprocess.Popen(
+        [sys.executable, "-m", "voiceauthd.cli.main", "config", "default"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.close()
+    _, complaints = process.communicate(timeout=30)
+    assert (process.returncode, complaints) == (0, b"")
+
+
+def test_an_answer_that_cannot_be_written_is_an_error():
+    with open("/dev/full", "w") as full:
+        process = subprocess.run(
+            [sys.executable, "-m", "voiceauthd.cli.main", "--help"], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+    assert process.returncode == ExitCode.STORAGE
+    assert b"No space left" in process.stderr
+
+
+def test_a_defect_is_70_and_says_how_to_see_more(monkeypatch, capsys):
+    from voiceauthd.cli import main as command
+    from voiceauthd.cli import reload
+
+    def breaks(*_: object) -> int:
+        raise KeyError("gone")
+
+    monkeypatch.setattr(reload, "run", breaks)
+    monkeypatch.delenv("VOICEAUTHD_DEBUG", raising=False)
+    assert command.main(["reload", "--json"]) == ExitCode.INTERNAL
+    said = capsys.readouterr()
+    assert "a defect of voiceauth: KeyError" in said.err
+    assert "VOICEAUTHD_DEBUG=1" in said.err
+    assert said.err.count("\n") == 1
+    assert json.loads(said.out)["error"]["reason"] == "internal"
+    monkeypatch.setenv("VOICEAUTHD_DEBUG", "1")
+    assert command.main(["reload"]) == ExitCode.INTERNAL
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_an_error_that_claims_success_is_a_defect(monkeypatch):
+    from voiceauthd.cli import main as command
+    from voiceauthd.cli import reload
+    from voiceauthd.errors import VoiceauthError
+
+    def breaks(*_: object) -> int:
+        error = VoiceauthError("odd")
+        error.exit_code = ExitCode.OK
+        raise error
+
+    monkeypatch.setattr(reload, "run", breaks)
+    assert command.main(["reload"]) == ExitCode.INTERNAL
+
+
+def test_interrupted_is_130_without_a_word(tmp_path):
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "s"))
+        listener.listen()
+        process = subprocess.Popen(
+            [sys.executable, "-m", "voiceauthd.cli.main", "monitor", "--socket", str(tmp_path / "s")],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        connection, _ = listener.accept()
+        assert connection.recv(1)
+        process.send_signal(signal.SIGINT)
+        out, complaints = process.communicate(timeout=30)
+        connection.close()
+    assert (process.returncode, out, complaints) == (130, b"", b"")

@@ -1,0 +1,36 @@
+"""Fixtures of the tests of `embed/`."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from embed_clips import bad_clips
+
+# `models.py` serves all rooms and lies one folder up.
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+
+@pytest.fixture(params=bad_clips().values(), ids=bad_clips().keys())
+def bad_clip(request: pytest.FixtureRequest) -> np.ndarray:
+    """A clip that no model must see."""
+    return request.param
+
+
+@pytest.fixture
+def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Every attempt to use a network, none of which succeeds."""
+    import socket
+
+    attempts: list[str] = []
+
+    def refuse(*arguments: object) -> None:
+        attempts.append(repr(arguments))
+        raise OSError("no network in this test")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    monkeypatch.setattr(socket, "create_connection", refuse)
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    return attempts

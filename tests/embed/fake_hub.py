@@ -1,0 +1,125 @@
+"""A model hub on this machine: as much of the protocol as a download needs, served from a folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves the files of `folder` as the model `name` at `COMMIT`.
+
+    claims    SHA-256 that the hub claims for a file, where it is not the true one
+    requests  every path that was asked for
+    cut       files whose download breaks off in the middle
+    """
+
+    daemon_threads = True
+
+    def __init__(self, name: str, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.name = name
+        self.folder = folder
+        self.claims: dict[str, str] = {}
+        self.requests: list[str] = []
+        self.cut: set[str] = set()
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}"
+
+    def digest(self, file: str) -> str:
+        return self.claims.get(file) or hashlib.sha256((self.folder / file).read_bytes()).hexdigest()
+
+    def handle_error(self, request, client_address):  # a client that hangs up is no news
+        pass
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: Hub
+    protocol_version = "HTTP/1.1"
+
+    def do_HEAD(self):
+        self._answer(body=False)
+
+    def do_GET(self):
+        self._answer(body=True)
+
+    def _answer(self, body: bool) -> None:
+        path = self.path.partition("?")[0]
+        self.server.requests.append(path)
+        api, files = f"/api/models/{self.server.name}", f"/{self.server.name}/resolve/{COMMIT}/"
+        if path.startswith(f"{api}/tree/"):
+            self._send(json.dumps([entry | {"type": "file"} for entry in self._entries("path")]).encode(), body)
+        elif path == api or path in {f"{api}/revision/{COMMIT}", f"{api}/revision/main"}:
+            about = {"id": self.server.name, "sha": COMMIT, "siblings": self._entries("rfilename"), "tags": []}
+            self._send(json.dumps(about | {"private": False, "cardData": {"license": "mit"}}).encode(), body)
+        elif path.startswith(files) and (self.server.folder / path.removeprefix(files)).is_file():
+            self._send_file(path.removeprefix(files), body)
+        else:
+            self.send_response(404)
+            self.send_header("X-Error-Code", "RepoNotFound" if path.startswith("/api") else "EntryNotFound")
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+    def _entries(self, key: str) -> list[dict[str, object]]:
+        return [
+            {
+                key: file.name,
+                "size": file.stat().st_size,
+                "oid": "0" * 40,
+                "blobId": "0" * 40,
+                "lfs": {
+                    "size": file.stat().st_size,
+                    "sha256": self.server.digest(file.name),
+                    "oid": self.server.digest(file.name),
+                    "pointerSize": 134,
+                },
+            }
+            for file in sorted(self.server.folder.iterdir())
+        ]
+
+    def _send(self, content: bytes, body: bool) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body:
+            self.wfile.write(content)
+
+    def _send_file(self, file: str, body: bool) -> None:
+        content = (self.server.folder / file).read_bytes()
+        self.send_response(200)
+        self.send_header("ETag", f'"{self.server.digest(file)}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if body and file in self.server.cut:
+            self.wfile.write(content[: len(content) // 2])
+            self.close_connection = True
+        elif body:
+            self.wfile.write(content)
+
+    def log_message(self, format, *args):
+        pass
+
+
+@contextmanager
+def serving(name: str, folder: Path) -> Iterator[Hub]:
+    """The hub, while the block runs."""
+    hub = Hub(name, folder)
+    thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield hub
+    finally:
+        hub.shutdown()
+        thread.join()
+        hub.server_close()

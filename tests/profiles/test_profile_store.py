@@ -1,0 +1,302 @@
+"""The store: what goes in comes out, under one name, in private; and no odd file spoils the others."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from profile_parts import MODEL, names, profile, profile_files, refused
+from voiceauthd.embed.embedding import ModelId
+from voiceauthd.errors import NotEnrolledError, UsageError
+from voiceauthd.profiles.document import encode_profile, export_document, import_document
+from voiceauthd.profiles.names import file_name
+from voiceauthd.profiles.store import ProfileStore
+
+OTHER_MODEL = ModelId("microsoft/wavlm-base-sv", "0a23162ffc49adcf42bdf836a00cb2eb45af3601", "ab" * 32, "1", 512)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file to somebody else")
+
+
+@pytest.fixture
+def where(tmp_path: Path) -> Path:
+    return tmp_path / "state" / "profiles"
+
+
+@pytest.fixture
+def store(where: Path) -> ProfileStore:
+    return ProfileStore(where, MODEL)
+
+
+def test_what_was_added_is_there_in_a_new_process_and_private(store: ProfileStore, where: Path) -> None:
+    whole = profile("Jürgen 100%")
+    store.add(whole)
+    again = ProfileStore(where, MODEL)
+    assert encode_profile(again.get("jürgen 100%")) == encode_profile(whole)
+    assert profile_files(where) == ["J%C3%BCrgen%20100%25.profile"]
+    assert stat.S_IMODE(where.stat().st_mode) == 0o700
+    for entry in os.listdir(where):
+        assert stat.S_IMODE((where / entry).stat().st_mode) == 0o600
+
+
+def test_files_are_private_whatever_the_umask(where: Path) -> None:
+    before = os.umask(0)
+    try:
+        ProfileStore(where, MODEL).add(profile())
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(where.stat().st_mode) == 0o700
+    assert stat.S_IMODE((where / "anna.profile").stat().st_mode) == 0o600
+
+
+def test_a_name_is_enrolled_once_whatever_its_case(store: ProfileStore) -> None:
+    store.add(profile("Anna"))
+    with refused("already_enrolled"):
+        store.add(profile("anna"))
+    assert names(store) == ["Anna"]
+
+
+def test_the_same_profile_is_not_enrolled_under_two_names(store: ProfileStore) -> None:
+    anna = store.add(profile("anna"))
+    copy = import_document(export_document(anna))
+    with refused("already_enrolled") as caught:
+        store.add(dataclasses.replace(copy, name="berta", generation=9))
+    assert "'anna'" in str(caught.value)
+    store.refresh()
+    assert names(store) == ["anna"]
+
+
+def test_replacing_keeps_the_name_and_counts_the_generations(store: ProfileStore) -> None:
+    store.add(profile("Anna"))
+    second = store.replace(profile("anna", seed=1))
+    assert (second.name, second.generation) == ("Anna", 2)
+    third = store.replace(dataclasses.replace(second, generation=2))
+    assert third.generation == 3
+    assert [each.generation for each in store.all()] == [3]
+
+
+def test_putting_adds_or_replaces(store: ProfileStore) -> None:
+    assert store.put(profile("Anna")).generation == 1
+    again = store.put(profile("anna", seed=1))
+    assert (again.name, again.generation) == ("Anna", 2)
+    assert names(store) == ["Anna"]
+    with refused("already_enrolled"):
+        store.put(dataclasses.replace(again, name="berta"))
+
+
+def test_an_older_export_can_be_put_back(store: ProfileStore) -> None:
+    old = export_document(store.add(profile("anna")))
+    store.replace(profile("anna", seed=1))
+    restored = store.put(import_document(old))
+    assert restored.generation == 3
+    assert store.get("anna").uid == import_document(old).uid
+
+
+def test_nobody_is_replaced_renamed_deleted_or_got_who_is_not_enrolled(store: ProfileStore) -> None:
+    for act in (
+        lambda: store.replace(profile("anna")),
+        lambda: store.rename("anna", "berta"),
+        lambda: store.delete("anna"),
+        lambda: store.get("anna"),
+    ):
+        with pytest.raises(NotEnrolledError, match="'anna'"):
+            act()
+    assert store.all() == ()
+
+
+@pytest.mark.parametrize("name", ["", "../x", "a/b", "x" * 65, "a\nb"])
+def test_a_name_that_cannot_be_is_refused_everywhere(store: ProfileStore, where: Path, name: str) -> None:
+    store.add(profile())
+    for act in (
+        lambda: store.add(profile(name)),
+        lambda: store.replace(profile(name)),
+        lambda: store.rename("anna", name),
+        lambda: store.rename(name, "berta"),
+        lambda: store.delete(name),
+        lambda: store.get(name),
+    ):
+        with pytest.raises(UsageError) as caught:
+            act()
+        assert caught.value.reason == "invalid_name"
+    assert profile_files(where) == ["anna.profile"]
+    assert os.listdir(where.parent) == ["profiles"]
+
+
+def test_a_renamed_profile_is_the_same_profile(store: ProfileStore, where: Path) -> None:
+    before = store.add(profile("anna"))
+    after = store.rename("ANNA", "Ольга")
+    assert (after.uid, after.generation) == (before.uid, 2)
+    assert names(ProfileStore(where, MODEL)) == names(store) == ["Ольга"]
+    assert len(profile_files(where)) == 1
+
+
+def test_a_rename_may_change_the_case_only_and_never_takes_a_name(store: ProfileStore, where: Path) -> None:
+    store.add(profile("anna"))
+    store.add(profile("berta"))
+    assert store.rename("anna", "Anna").name == "Anna"
+    assert store.rename("Anna", "Anna").generation == 2
+    with refused("already_enrolled"):
+        store.rename("Anna", "BERTA")
+    assert profile_files(where) == ["Anna.profile", "berta.profile"]
+
+
+def test_a_deleted_profile_is_gone(store: ProfileStore, where: Path) -> None:
+    store.add(profile("anna"))
+    store.add(profile("berta"))
+    store.delete("Anna")
+    assert names(store) == names(ProfileStore(where, MODEL)) == ["berta"]
+
+
+def test_a_profile_of_another_model_is_not_added(store: ProfileStore, where: Path) -> None:
+    with refused("wrong_model"):
+        store.add(profile(model=OTHER_MODEL))
+    assert profile_files(where) == []
+
+
+# Files that are not as they should be.
+
+
+def test_a_torn_file_is_refused_by_name_and_the_others_work(store: ProfileStore, where: Path) -> None:
+    store.add(profile("anna"))
+    store.add(profile("berta"))
+    whole = (where / "anna.profile").read_bytes()
+    (where / "anna.profile").write_bytes(whole[: len(whole) // 2])
+    store.refresh()
+    assert names(store) == ["berta"]
+    assert list(store.refused) == ["anna"]
+    with refused("torn") as caught:
+        store.get("Anna")
+    assert "'anna'" in str(caught.value)
+    with refused("torn"):
+        store.rename("anna", "clara")
+    with refused("already_enrolled"):
+        store.add(profile("anna"))
+
+
+def test_a_refused_profile_can_be_replaced_or_deleted(store: ProfileStore, where: Path) -> None:
+    for name in ("anna", "berta"):
+        (where / file_name(name)).write_bytes(b"voiceauthd-pro")
+    store.refresh()
+    assert list(store.refused) == ["anna", "berta"]
+    store.replace(profile("Anna"))
+    store.delete("BERTA")
+    assert (names(store), dict(store.refused)) == (["anna"], {})
+
+
+def test_another_models_profile_is_refused_by_name_and_says_how_to_re_enrol(store: ProfileStore, where: Path) -> None:
+    store.add(profile("anna"))
+    ProfileStore(where, OTHER_MODEL).add(profile("berta", OTHER_MODEL))
+    store.refresh()
+    assert names(store) == ["anna"]
+    assert store.refused["berta"].reason == "wrong_model"
+    assert "voiceauth enroll berta --replace" in str(store.refused["berta"])
+    assert names(ProfileStore(where, OTHER_MODEL)) == ["berta"]
+
+
+def test_a_copy_under_another_name_is_refused(store: ProfileStore, where: Path) -> None:
+    store.add(profile("anna"))
+    (where / "berta.profile").write_bytes((where / "anna.profile").read_bytes())
+    store.refresh()
+    assert names(store) == ["anna"]
+    assert store.refused["berta"].reason == "wrong_name"
+
+
+def test_two_files_for_one_name_are_both_refused(store: ProfileStore, where: Path) -> None:
+    for name in ("anna", "Anna"):
+        (where / file_name(name)).write_bytes(encode_profile(profile(name)))
+    store.refresh()
+    assert store.all() == ()
+    assert {name: error.reason for name, error in store.refused.items()} == {"Anna": "duplicate", "anna": "duplicate"}
+    store.delete("Anna")
+    assert names(store) == ["anna"]
+
+
+def test_links_are_not_followed(store: ProfileStore, where: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "outside.profile"
+    outside.write_bytes(encode_profile(profile("anna")))
+    (where / "anna.profile").symlink_to(outside)
+    store.refresh()
+    assert store.refused["anna"].reason == "not_a_file"
+    store.replace(profile("anna", seed=1))
+    assert not (where / "anna.profile").is_symlink()
+    assert outside.read_bytes().startswith(b"voiceauthd-profile")
+    (where / "berta.profile").symlink_to(outside)
+    store.delete("berta")
+    assert outside.exists()
+
+
+def test_what_is_no_file_or_too_large_or_open_to_others_is_refused(store: ProfileStore, where: Path) -> None:
+    store.add(profile("anna"))
+    os.mkfifo(where / "pipe.profile")
+    (where / "folder.profile").mkdir()
+    with open(where / "large.profile", "wb") as large:
+        large.truncate((1 << 20) + 1)
+    (where / "open.profile").write_bytes(encode_profile(profile("open")))
+    (where / "open.profile").chmod(0o666)
+    store.refresh()
+    assert names(store) == ["anna"]
+    assert {name: error.reason for name, error in store.refused.items()} == {
+        "folder": "not_a_file",
+        "large": "too_large",
+        "open": "unsafe_permissions",
+        "pipe": "not_a_file",
+    }
+
+
+@needs_root
+def test_a_file_of_somebody_elses_is_refused(store: ProfileStore, where: Path) -> None:
+    store.add(profile("anna"))
+    os.chown(where / "anna.profile", 65534, 65534)
+    store.refresh()
+    assert store.refused["anna"].reason == "unsafe_permissions"
+
+
+def test_foreign_files_are_left_alone(store: ProfileStore, where: Path) -> None:
+    foreign = ["README.md", ".hidden", "notes.txt", "anna.profile~", ".other.tmp", "%61.profile"]
+    for entry in foreign:
+        (where / entry).write_text("mine")
+    store.add(profile("anna"))
+    store.refresh()
+    assert names(store) == ["anna"]
+    assert not store.refused
+    assert all((where / entry).read_text() == "mine" for entry in foreign)
+
+
+# The folder.
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o770, 0o702, 0o1777])
+def test_a_folder_that_others_may_write_is_refused(where: Path, mode: int) -> None:
+    where.mkdir(parents=True)
+    where.chmod(mode)
+    with refused("unsafe_folder") as caught:
+        ProfileStore(where, MODEL)
+    assert f"chmod 0700 {where}" in str(caught.value)
+
+
+@needs_root
+def test_a_folder_of_somebody_elses_is_refused(where: Path) -> None:
+    where.mkdir(parents=True, mode=0o700)
+    os.chown(where, 65534, 65534)
+    with refused("unsafe_folder") as caught:
+        ProfileStore(where, MODEL)
+    assert "65534" in str(caught.value)
+
+
+def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for impossible in (tmp_path / "file", tmp_path / "file" / "profiles"):
+        with refused("unreadable"):
+            ProfileStore(impossible, MODEL)
+
+
+def test_a_folder_that_turns_unsafe_keeps_the_last_snapshot(store: ProfileStore, where: Path) -> None:
+    store.add(profile("anna"))
+    where.chmod(0o777)
+    with refused("unsafe_folder"):
+        store.refresh()
+    with refused("unsafe_folder"):
+        store.delete("anna")
+    assert names(store) == ["anna"]

@@ -1,0 +1,132 @@
+"""A box with a real systemd as PID 1: systemd-nspawn on a small root folder of its own, with the host's /usr in it.
+
+It boots in about a second and shares nothing else with the host: its own /etc, /run, /var, processes and network. The
+test stays outside and drives it: `run` enters the box's namespaces, `path` reaches into its files.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+import uuid
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+
+BOOT_SECONDS = 30.0
+"""Far more than a boot needs on a busy machine (1 s on an idle one)."""
+
+FOLDERS = ("etc", "usr", "var", "tmp", "run", "proc", "sys", "dev", "root", "home", "opt")
+LINKS = ("bin", "sbin", "lib", "lib64")
+HOST_FILES = ("os-release", "passwd", "group", "nsswitch.conf", "ld.so.cache")
+TOOLS = ("systemd-nspawn", "nsenter", "systemctl")
+
+
+class BootError(Exception):
+    """The box did not come up; the message is what nspawn said last."""
+
+
+def obstacle() -> str | None:
+    """Why no box can be made on this machine, or None."""
+    if os.geteuid() != 0:
+        return "needs root, to boot a systemd in a container"
+    absent = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if absent:
+        return f"needs {', '.join(absent)} (Debian: systemd-container, util-linux)"
+    if not Path("/usr/lib/systemd/systemd").exists() or not Path("/bin").is_symlink():
+        return "needs systemd in a merged /usr, to lend it to the container"
+    return None
+
+
+def wait_until(what: str, probe: Callable[[], T | None], seconds: float) -> T:
+    """The first true value of `probe`. Fails the test, saying `what`, if none came within `seconds`."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = probe()
+        if found:
+            return found
+        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
+        time.sleep(0.05)
+
+
+class Box:
+    """One booted systemd. `folder` becomes its root; `binds` are host folders seen read-only at a path inside."""
+
+    def __init__(self, folder: Path, binds: Mapping[Path, str]) -> None:
+        self.folder = folder
+        self._binds = binds
+        self._log = folder.with_name(folder.name + ".log")
+        self._nspawn: subprocess.Popen[bytes] | None = None
+        self._leader = 0
+        for name in FOLDERS:
+            (folder / name).mkdir(parents=True)
+        for name in LINKS:
+            (folder / name).symlink_to(f"usr/{name}")
+        for name in HOST_FILES:
+            shutil.copy(Path("/etc", name), folder / "etc" / name)
+        shutil.copytree("/etc/pam.d", folder / "etc" / "pam.d")
+        self.write("/etc/machine-id", uuid.uuid4().hex + "\n")
+
+    def write(self, inside: str, text: str) -> None:
+        """Puts a file into the box, before or after it has booted (not below /run or /tmp: those are mounted over)."""
+        target = self.folder / inside.lstrip("/")
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text, encoding="utf-8")
+
+    def boot(self) -> None:
+        """Raises `BootError` if the box does not reach its normal state."""
+        command = ["systemd-nspawn", "--quiet", f"--directory={self.folder}", "--boot"]
+        command += ["--register=no", "--keep-unit", "--private-network", "--console=pipe", "--bind-ro=/usr"]
+        command += [f"--bind-ro={outside}:{inside}" for outside, inside in self._binds.items()]
+        with self._log.open("wb") as log:
+            self._nspawn = subprocess.Popen(
+                [*command, "systemd.unit=multi-user.target"], stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + BOOT_SECONDS
+        while not self._up():
+            if self._nspawn.poll() is not None or time.monotonic() > deadline:
+                self.close()
+                raise BootError((self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1])
+            time.sleep(0.05)
+
+    def _up(self) -> bool:
+        assert self._nspawn is not None
+        pid = self._nspawn.pid
+        try:
+            self._leader = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+            if not self.path("/run/systemd/private").exists():
+                return False
+        except (OSError, IndexError):
+            return False
+        return self.run("systemctl", "is-system-running", check=False).strip() in {"running", "degraded"}
+
+    def run(self, *command: str, check: bool = True, uid: int = 0) -> str:
+        """Runs a command inside and gives what it printed."""
+        enter = ["nsenter", f"--target={self._leader}", "--all", f"--setuid={uid}", f"--setgid={uid}"]
+        ended = subprocess.run([*enter, *command], capture_output=True, text=True, timeout=60, check=False)
+        assert ended.returncode == 0 or not check, f"{' '.join(command)}: {ended.stderr or ended.stdout}"
+        return ended.stdout
+
+    def show(self, unit: str, field: str) -> str:
+        """One property of a unit, as `systemctl show` prints it."""
+        return self.run("systemctl", "show", "--value", f"--property={field}", unit).strip()
+
+    def path(self, inside: str) -> Path:
+        """Where the host sees a path of the running box."""
+        return Path(f"/proc/{self._leader}/root") / inside.lstrip("/")
+
+    def close(self) -> None:
+        """Powers the box off."""
+        if self._nspawn is None or self._nspawn.poll() is not None:
+            return
+        self._nspawn.send_signal(signal.SIGTERM)  # nspawn asks its systemd to power off
+        try:
+            self._nspawn.wait(20)
+        except subprocess.TimeoutExpired:
+            self._nspawn.kill()
+            self._nspawn.wait()
