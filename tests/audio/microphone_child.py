@@ -17,7 +17,7 @@ from voiceauthd.audio.portaudio import PORTAUDIO
 from voiceauthd.errors import SourceError
 
 
-def listen(mic: Microphone, seconds: float) -> dict[str, object]:
+def listen(mic: Microphone, seconds: float, at_least: float = 0.0) -> dict[str, object]:
     """Reads for `seconds` and says what was heard; `lost_after` if the device was lost meanwhile."""
     began = time.monotonic()
     blocks = []
@@ -25,7 +25,7 @@ def listen(mic: Microphone, seconds: float) -> dict[str, object]:
     answer: dict[str, object] = {}
     try:
         while time.monotonic() < began + seconds:
-            block = mic.read(0.2)
+            block = mic.read(0.2, at_least)
             if block is not None:
                 blocks.append(block)
                 ages.append(time.monotonic() - block.captured)
@@ -86,7 +86,7 @@ def main() -> None:
                 mic.open()
                 answer = {"description": mic.description}
             elif command == "listen":
-                answer = listen(mic, float(arguments[0]))
+                answer = listen(mic, *map(float, arguments))
             elif command == "close":
                 mic.close()
                 answer = {}

@@ -54,7 +54,7 @@ class FakeDaemon:
                         return
                     pending += data
                 raw, _, pending = pending.partition(b"\0")
-                request = json.loads(raw)
+                request = {"parameters": {}, **json.loads(raw)}
                 self.requests.append(request)
                 try:
                     for message in self._answer(request):
@@ -93,7 +93,7 @@ def voiceauth(*words: str, socket: str | None = None, **kwargs: object) -> subpr
         [sys.executable, "-m", "voiceauthd.cli.main", *words],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=kwargs.pop("timeout", 60),
         check=False,
         env=environment,
         **{"stdin": subprocess.DEVNULL, **kwargs},

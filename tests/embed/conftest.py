@@ -13,6 +13,14 @@ from embed_clips import bad_clips
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
+    """As in the daemon; on a busy machine two threads wait for each other."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
 @pytest.fixture(params=bad_clips().values(), ids=bad_clips().keys())
 def bad_clip(request: pytest.FixtureRequest) -> np.ndarray:
     """A clip that no model must see."""

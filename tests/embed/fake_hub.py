@@ -18,7 +18,9 @@ class Hub(ThreadingHTTPServer):
 
     claims    SHA-256 that the hub claims for a file, where it is not the true one
     requests  every path that was asked for
-    cut       files whose download breaks off in the middle
+    cut       files whose download breaks off in the middle, and that are gone from then on
+    hang      files whose download stops in the middle, without end
+    reached   set when a download hangs
     """
 
     daemon_threads = True
@@ -30,6 +32,10 @@ class Hub(ThreadingHTTPServer):
         self.claims: dict[str, str] = {}
         self.requests: list[str] = []
         self.cut: set[str] = set()
+        self.gone: set[str] = set()
+        self.hang: set[str] = set()
+        self.reached = threading.Event()
+        self.closing = threading.Event()
 
     @property
     def endpoint(self) -> str:
@@ -61,13 +67,18 @@ class _Handler(BaseHTTPRequestHandler):
         elif path == api or path in {f"{api}/revision/{COMMIT}", f"{api}/revision/main"}:
             about = {"id": self.server.name, "sha": COMMIT, "siblings": self._entries("rfilename"), "tags": []}
             self._send(json.dumps(about | {"private": False, "cardData": {"license": "mit"}}).encode(), body)
+        elif path in self.server.gone:
+            self._fail("EntryNotFound")
         elif path.startswith(files) and (self.server.folder / path.removeprefix(files)).is_file():
             self._send_file(path.removeprefix(files), body)
         else:
-            self.send_response(404)
-            self.send_header("X-Error-Code", "RepoNotFound" if path.startswith("/api") else "EntryNotFound")
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self._fail("RevisionNotFound" if path.startswith(api) else "RepoNotFound")
+
+    def _fail(self, code: str) -> None:
+        self.send_response(404)
+        self.send_header("X-Error-Code", code)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
     def _entries(self, key: str) -> list[dict[str, object]]:
         return [
@@ -103,6 +114,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if body and file in self.server.cut:
             self.wfile.write(content[: len(content) // 2])
+            self.server.gone.add(self.path.partition("?")[0])
+            self.close_connection = True
+        elif body and file in self.server.hang:
+            self.wfile.write(content[: len(content) // 2])
+            self.server.reached.set()
+            self.server.closing.wait()
             self.close_connection = True
         elif body:
             self.wfile.write(content)
@@ -120,6 +137,7 @@ def serving(name: str, folder: Path) -> Iterator[Hub]:
     try:
         yield hub
     finally:
+        hub.closing.set()
         hub.shutdown()
         thread.join()
         hub.server_close()

@@ -13,7 +13,6 @@ from embed_clips import noise
 from models import tiny_wavlm
 from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2FeatureExtractor, WavLMForXVector, WavLMModel
-
 from voiceauthd.config.schema import ModelConfig
 from voiceauthd.embed.embedding import Embedder
 from voiceauthd.embed.load import load_embedder

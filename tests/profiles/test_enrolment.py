@@ -211,9 +211,10 @@ def test_too_little_speech_says_what_is_missing_and_why() -> None:
     assert caught.value.reason == "not_enough_speech"
     assert caught.value.exit_code == ExitCode.AUDIO
     assert "8.2 s of 20 s speech, 2 of 5 exemplars; 1 take refused (clipped)" in str(caught.value)
+    speaker.say(4.0, quality=dataclasses.replace(GOOD, clipping=0.5))
+    assert speaker.enrolment.summary().endswith("; 2 takes refused (clipped)")
     speaker.say(4.0, BERTA)
-    speaker.say(4.0, BERTA)
-    assert speaker.enrolment.summary().endswith("; 3 takes refused (2 different_voice, clipped)")
+    assert speaker.enrolment.summary().endswith("; 3 takes refused (2 clipped, different_voice)")
 
 
 def test_nothing_at_all_is_not_enough() -> None:

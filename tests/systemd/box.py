@@ -23,7 +23,9 @@ BOOT_SECONDS = 30.0
 
 FOLDERS = ("etc", "usr", "var", "tmp", "run", "proc", "sys", "dev", "root", "home", "opt")
 LINKS = ("bin", "sbin", "lib", "lib64")
-HOST_FILES = ("os-release", "passwd", "group", "nsswitch.conf", "ld.so.cache")
+HOST_FILES = ("os-release", "ld.so.cache")
+ROOT = "root:x:0:0:root:/root:/bin/bash\n"  # systemd-sysusers makes everybody else at boot
+PAM = "".join(f"{kind} required pam_permit.so\n" for kind in ("auth", "account", "password", "session"))
 TOOLS = ("systemd-nspawn", "nsenter", "systemctl")
 
 
@@ -69,7 +71,13 @@ class Box:
             (folder / name).symlink_to(f"usr/{name}")
         for name in HOST_FILES:
             shutil.copy(Path("/etc", name), folder / "etc" / name)
-        shutil.copytree("/etc/pam.d", folder / "etc" / "pam.d")
+        self.write("/etc/passwd", ROOT)
+        for service in ("systemd-user", "other"):
+            self.write(f"/etc/pam.d/{service}", PAM)
+        # What pam_systemd would do, which need not be installed: a user's manager must know where its sockets go.
+        self.write(
+            "/etc/systemd/system/user@.service.d/box.conf", "[Service]\nEnvironment=XDG_RUNTIME_DIR=/run/user/%i\n"
+        )
         self.write("/etc/machine-id", uuid.uuid4().hex + "\n")
 
     def write(self, inside: str, text: str) -> None:

@@ -73,7 +73,7 @@ class FileSource:
         self._played = 0
         self._held = None
 
-    def read(self, timeout: float) -> Block | None:
+    def read(self, timeout: float, at_least: float = 0.0) -> Block | None:
         """The next block, or None if it would not be heard within `timeout` seconds, or when closed.
 
         Raises `EOFError` at the end and `AudioError` where the file is damaged.

@@ -25,6 +25,10 @@ RESYNC = 0.25
 """Seconds by which the expected time may lag behind the observed one before sound must have been lost unnoticed."""
 
 
+MAX_BLOCK = 0.1
+"""Seconds. The longest block: what waits is given at once, up to this much."""
+
+
 class Microphone:
     """A `Source` that listens to a sound device."""
 
@@ -84,16 +88,19 @@ class Microphone:
         with self._swap:
             self._stream = stream
 
-    def read(self, timeout: float) -> Block | None:
+    def read(self, timeout: float, at_least: float = 0.0) -> Block | None:
         """The next block, None after `timeout` seconds without one, and None at once when closed.
 
         Raises `SourceError`, reason `device_lost`, if the stream has ended or nothing came for `stall` seconds.
         """
         deadline = time.monotonic() + timeout
+        most = max(1, round(MAX_BLOCK * 1000.0) // self._block_ms)
+        wanted = min(most, max(1, round(at_least * 1000.0) // self._block_ms))
         while (stream := self._stream) is not None:
-            stream.ring.wakeup.clear()
+            now = time.monotonic()
+            stream.ring.wait(wanted, min(deadline, self._alive + self._patience + 0.001) - now)
             ended = stream.ring.finished
-            heard = stream.ring.take()
+            heard = stream.ring.take(most)
             if heard is not None:
                 block = self._block(stream, heard)
                 if block is not None:
@@ -110,7 +117,6 @@ class Microphone:
                 )
             if now >= deadline:
                 return None
-            stream.ring.wakeup.wait(min(deadline, self._alive + self._patience + 0.001) - now)
         return None
 
     def close(self) -> None:
@@ -118,7 +124,7 @@ class Microphone:
         with self._swap:
             stream, self._stream = self._stream, None
         if stream is not None:
-            stream.ring.wakeup.set()
+            stream.ring.release()
             PORTAUDIO.close(stream)
             self._overflows += stream.ring.overflows
 

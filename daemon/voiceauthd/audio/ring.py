@@ -17,8 +17,8 @@ MAX_AGE = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Heard:
-    """What one callback brought: frames of shape (n, channels), when the last was heard (monotonic seconds), and
-    whether sound was lost just before."""
+    """What one callback brought, or several in a row without loss between them: frames of shape (n, channels), when
+    the last was heard (monotonic seconds), and whether sound was lost just before."""
 
     frames: NDArray[np.float32]
     captured: float
@@ -33,7 +33,7 @@ class Ring:
     """
 
     def __init__(self, slots: int, frames: int, channels: int, rate: float) -> None:
-        self.wakeup = Wakeup()
+        self._wakeup = Wakeup()
         self._slots = slots
         self._rate = rate
         self._frames = np.zeros((slots, frames, channels), dtype=np.float32)
@@ -45,9 +45,11 @@ class Ring:
         self._gaps = [False] * slots
         self._put = 0
         self._taken = 0
+        self._enough = 1
         self._gap = False
         self._overflows = 0
         self._finished = False
+        self._released = False
 
     @property
     def overflows(self) -> int:
@@ -78,19 +80,39 @@ class Ring:
         self._gaps[slot] = self._gap
         self._gap = False
         self._put += 1
-        self.wakeup.set()
+        if self._put - self._taken >= self._enough:
+            self._wakeup.set()
 
     def finish(self) -> None:
         """PortAudio's end of the stream: stopped, or the device is gone."""
         self._finished = True
-        self.wakeup.set()
+        self._wakeup.set()
 
-    def take(self) -> Heard | None:
-        """The oldest frames, copied, or None."""
-        if self._taken == self._put:
+    def release(self) -> None:
+        """Ends a `wait`, this one and all to come. From any thread."""
+        self._released = True
+        self._wakeup.set()
+
+    def wait(self, slots: int, timeout: float) -> None:
+        """Waits until `slots` callbacks' frames are there, the stream has ended, or the reader is released; `timeout`
+        seconds at most. The fewer wake-ups, the less a quiet room costs."""
+        self._enough = slots
+        self._wakeup.clear()  # before what it announces is looked at: what comes later sets it again
+        if self._put - self._taken < slots and not self._finished and not self._released:
+            self._wakeup.wait(timeout)
+
+    def take(self, slots: int = 1) -> Heard | None:
+        """The oldest frames, copied: of `slots` callbacks at most, none from beyond a loss; None if none wait."""
+        last = min(self._put, self._taken + slots)
+        if last == self._taken:
             return None
-        slot = self._taken % self._slots
-        frames = self._frames[slot, : self._sizes[slot]].copy()
-        heard = Heard(frames, self._captured[slot], self._gaps[slot])
-        self._taken += 1
+        taken = [self._taken % self._slots]
+        while self._taken + len(taken) < last:
+            slot = (self._taken + len(taken)) % self._slots
+            if self._gaps[slot]:
+                break
+            taken.append(slot)
+        frames = np.concatenate([self._frames[slot, : self._sizes[slot]] for slot in taken])
+        heard = Heard(frames, self._captured[taken[-1]], self._gaps[taken[0]])
+        self._taken += len(taken)
         return heard

@@ -66,7 +66,7 @@ class PcmSource:
         self._pending.clear()
         self._is_open = True
 
-    def read(self, timeout: float) -> Block | None:
+    def read(self, timeout: float, at_least: float = 0.0) -> Block | None:
         """The next block, or None if none was whole within `timeout` seconds, or when closed.
 
         The last block may be shorter; a single byte after it is dropped. Raises `EOFError` when the writer has ended,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import tempfile
 from pathlib import Path
+from typing import NoReturn
 
 from voiceauthd.cli.arguments import Parser, add_json
 from voiceauthd.cli.output import Output
@@ -35,6 +37,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Runs the demo in a temporary folder, or in the one to keep."""
     from voiceauthd.cli.demo_play import perform
 
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)  # what ends the demo must end its daemon first
     if arguments.keep is None:
         with tempfile.TemporaryDirectory(prefix="voiceauth-demo-") as temporary:
             return perform(Path(temporary), output)
@@ -47,3 +51,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     if occupied:
         raise UsageError(f"{folder} is not empty: --keep wants a new folder")
     return perform(folder, output)
+
+
+def _end(number: int, _frame: object) -> NoReturn:
+    raise SystemExit(128 + number)

@@ -29,9 +29,9 @@ SETTLE_LIMIT = 15.0
 """Seconds for the daemon to work off the windows of the last turn, on a machine that is busy with other things."""
 
 
-def perform(folder: Path, output: Output) -> int:
-    """Runs the whole demo in `folder`. Returns the exit code; the daemon has ended, however it went."""
-    script = load_script()
+def perform(folder: Path, output: Output, script: Script | None = None) -> int:
+    """Runs the demo in `folder`. Returns the exit code; the daemon has ended, however it went."""
+    script = script or load_script()
     began = time.monotonic()
     with Daemon(folder) as daemon:
         try:
@@ -119,22 +119,22 @@ class Listener:
 
 def converse(turns: tuple[Turn, ...], daemon: Daemon, listener: Listener, output: Output) -> list[Verdict]:
     """Plays the turns, waits until the daemon has dealt with them, and judges each."""
-    begins: list[float] = []
-    previous_end = daemon.room.rest(0.5)
+    quiet = daemon.room.rest(0.5)
     spans: list[tuple[float, float]] = []
     for turn in turns:
+        daemon.room.rest(turn.pause)
         output.line(output.style(f"{turn.speaker or 'a stranger'}: {turn.text}", "bold"))
-        spans.append(daemon.room.wait(daemon.room.play(_load(turn.file), turn.pause)))
+        spans.append(daemon.room.wait(daemon.room.play(_load(turn.file))))
         listener.check()
     closing = daemon.room.rest(1.0)
     _settle(daemon)
     daemon.room.rest(0.2)
-    ends = [previous_end, *(end for _, end in spans[:-1])]
-    begins = [*(start for start, _ in spans[1:]), closing]
+    before = [quiet, *(end for _, end in spans)]
+    after = [*(start for start, _ in spans[1:]), closing]
     output.line(output.style("\nthe conversation, judged", "bold"))
     verdicts = []
     for index, turn in enumerate(turns):
-        verdict = judge(turn.speaker, ends[index], begins[index], list(listener.events))
+        verdict = judge(turn.speaker, before[index], spans[index][0], after[index], list(listener.events))
         verdicts.append(verdict)
         mark = output.style("right", "green") if verdict.right else output.style("WRONG", "bold", "red")
         heard = ", ".join(plain(name) for name in verdict.heard) or "nothing decided"

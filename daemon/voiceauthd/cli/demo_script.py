@@ -1,10 +1,10 @@
 """The demo's script (who says what, and the truth about it), and the verdict on what the daemon made of it.
 
 A turn is right when the identity of its windows is right: every decided window that lies wholly inside the turn
-names the person who speaks, or is `unknown` for a stranger, and at least one window was decided. The silence around
-a turn belongs to it: it reaches from the end of the turn before to the start of the turn after. A window that was
-left `undecided` (too little speech for a decision) counts neither way. A window belongs to the turn that holds its
-end; one that began in the turn before heard two turns, no truth exists for it, and it is not judged.
+names the person who speaks, or is `unknown` for a stranger, and at least one window was decided. The silence before
+and after a turn is inside it. A window that was left `undecided` (too little speech for a decision) counts neither
+way. A window belongs to the turn that holds its end, or to the one before if it ends in silence; one that began in an
+earlier turn heard two of them, no truth exists for it, and it is not judged.
 """
 
 from __future__ import annotations
@@ -83,21 +83,22 @@ def load_script(folder: Path = VOICES) -> Script:
         raise StorageError(f"the demo's script {path} cannot be used: {problem!r}") from problem
 
 
-def judge(speaker: str | None, start: float, end: float, events: Sequence[Mapping[str, Any]]) -> Verdict:
+def judge(speaker: str | None, quiet: float, start: float, end: float, events: Sequence[Mapping[str, Any]]) -> Verdict:
     """What the window events say about a turn of `speaker`.
 
-    start, end  of the turn with the silence around it, in seconds of sound since the source was first opened, as the
-                events count them
+    quiet  end of the turn before, from which there was silence
+    start  of the turn
+    end    of the silence after it, where the next turn starts
+    All in seconds of sound since the source was first opened, as the events count them.
     """
     heard: list[str] = []
     unjudged = 0
     for event in events:
         if event.get("kind") != "window" or event.get("start") is None or event.get("duration") is None:
             continue
-        window_start, window_end = event["start"], event["start"] + event["duration"]
-        if not start < window_end <= end:
+        if not start < event["start"] + event["duration"] <= end:
             continue
-        if window_start < start or event.get("decision") not in {"known", "unknown"}:
+        if event["start"] < quiet or event.get("decision") not in {"known", "unknown"}:
             unjudged += 1
         else:
             heard.append(str(event["identity"]) if event["decision"] == "known" else "unknown")

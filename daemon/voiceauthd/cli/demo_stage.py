@@ -192,7 +192,7 @@ class Daemon:
                     status = client.call("Status")
                 if status["ready"]:
                     return
-                state = str(status["problem"] or status["state"])
+                state = str(status.get("problem") or status["state"])
             except NotRunningError:
                 pass
             time.sleep(0.1)

@@ -16,6 +16,7 @@ from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode, NotRunningError
 
 _BAR_WIDTH = 24
+_STATES = {"listening": "  speak now", "speech": "  hearing you"}
 
 _SENTENCES = (
     "The quiet river bends twice before it goes under the old stone bridge.",
@@ -112,7 +113,7 @@ def follow(
                 output.line("Read aloud, a sentence at a time, with a short pause after each, until the bar is full.")
             output.line(f"  {output.style(sentences[takes % len(sentences)], 'bold')}")
         if state != "done":
-            output.progress(bar(reply))
+            output.progress(bar(reply) + (_STATES.get(str(state), "") if sentences else ""))
     output.clear()
     profile = last.get("profile")
     if last.get("state") != "done" or not isinstance(profile, Mapping):
@@ -149,5 +150,4 @@ def bar(reply: Mapping[str, Any]) -> str:
     drawn = "#" * full + "-" * (_BAR_WIDTH - full)
     speech = f"{number(reply.get('net_speech'), '.1f')} of {number(reply.get('net_speech_needed'), '.0f')} s"
     takes = f"{reply.get('exemplars')} of {reply.get('exemplars_needed')} exemplars"
-    state = {"listening": "speak now", "speech": "hearing you"}.get(str(reply.get("state")), "")
-    return f"[{drawn}] {speech}, {takes}  {state}".rstrip()
+    return f"[{drawn}] {speech}, {takes}"

@@ -38,6 +38,7 @@ class Output:
         self._live = stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._colour = stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self._progress = ""
+        self._standing = False
 
     def line(self, text: str = "") -> None:
         """One line of the answer for a person; nothing with `--json`."""
@@ -63,19 +64,20 @@ class Output:
 
         With `--json` only on a terminal, where it is wiped before the answer.
         """
-        if text == self._progress:
+        if text == self._progress and (self._standing or not self._live):
             return
         if self._live:
             self._complain(_CLEAR + text)
+            self._standing = True
         elif not self.as_json:
             self._complain(f"{text}\n")
         self._progress = text
 
     def clear(self) -> None:
         """Wipes the progress line, if one stands."""
-        if self._live and self._progress:
+        if self._standing:
             self._complain(_CLEAR)
-        self._progress = ""
+            self._standing = False
 
     def style(self, text: str, *names: str) -> str:
         """`text` in colour where there is any: bold, dim, red, green, yellow."""

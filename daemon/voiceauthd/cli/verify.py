@@ -21,7 +21,8 @@ voiceauth verify alice --timeout 5 && echo "come in"
 voiceauth verify alice --json --nonce "$(uuidgen)"
 """
 
-_STYLES = {"accept": "green", "reject": "red", "inconclusive": "yellow"}
+_WORDS = {"accept": "expired", "reject": "rejected"}
+_STYLES = {"accepted": "green", "rejected": "red"}
 
 
 def configure(parser: Parser) -> None:
@@ -76,8 +77,8 @@ def listening_line(reply: Mapping[str, Any]) -> str:
 
 def decision_line(verified: Verified, output: Output) -> str:
     """The decision, the reason, and what it rests on, as far as the caller may see it."""
-    word = {"accept": "accepted", "reject": "rejected"}.get(verified.outcome, "inconclusive")
-    outcome = output.style(f"{word:<12}", "bold", _STYLES.get(verified.outcome, "yellow"))
+    word = "accepted" if verified.accepted else _WORDS.get(verified.outcome, "inconclusive")
+    outcome = output.style(f"{word:<12}", "bold", _STYLES.get(word, "yellow"))
     score = ""
     if verified.score is not None:
         score = f"  cosine {verified.score:.2f}, threshold {number(verified.threshold, '.2f')}"

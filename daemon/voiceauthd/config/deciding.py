@@ -148,12 +148,13 @@ class EnrollConfig:
         ),
     ] = -50.0
     min_agreement: Annotated[
-        float,
+        float | None,
         Setting(
-            "A take that is less similar to the other takes is refused, because it may be somebody else. Higher "
-            "demands an even voice; lower lets a second speaker into the profile.",
+            "A take that is less similar to the other takes is refused, because it may be somebody else; null: 0.2 "
+            "below the threshold of decisions. Higher demands an even voice; lower lets a second speaker into the "
+            "profile.",
             unit="cosine",
             low=-1,
             high=1,
         ),
-    ] = 0.3
+    ] = None

@@ -23,6 +23,9 @@ from voiceauthd.speech.window import Quality, Window
 MIN_SPEECH = 1.0
 """Seconds of net speech; the default of `speech.min_speech`. A shorter take says little of a voice."""
 
+MIN_AGREEMENT = 0.4
+"""Cosine, for CAM++: takes of one voice in one session agree by 0.6 and more, other voices seldom by 0.4."""
+
 
 class EnrolMode(StrEnum):
     """What to do with a profile of that name: NEW refuses, ADD keeps its exemplars, REPLACE starts over."""
@@ -68,11 +71,13 @@ class Enrolment:
         existing: Profile | None = None,
         mode: str = EnrolMode.NEW,
         min_speech: float = MIN_SPEECH,
+        min_agreement: float = MIN_AGREEMENT,
     ) -> None:
         """
         existing    the profile of that name; None if there is none, or none that can be used
         owner_uid   whose voice it is; an existing owner is kept if this is None, and always with `add`
         min_speech  seconds of net speech below which a take is `too_short`
+        min_agreement  cosine that takes must have with one another, if `enroll.min_agreement` leaves it to the model
 
         Raises `UsageError` (`invalid_name`, `invalid_condition`, `usage`), `StorageError` (`already_enrolled` with
         `new`, `wrong_model` with `add`), `NotEnrolledError` (`add` with nobody there).
@@ -84,6 +89,8 @@ class Enrolment:
         self._config = config
         self._owner_uid = owner_uid
         self._min_speech = min_speech
+        own = config.min_agreement
+        self._min_agreement = min_agreement if own is None else own
         self._existing = existing
         if existing is not None and name_key(existing.name) != name_key(self.name):
             raise ValueError(f"{existing.name!r} is not the profile of {self.name!r}")
@@ -178,7 +185,8 @@ class Enrolment:
         if not self._refused:
             return progress
         reasons = ", ".join(
-            reason if count == 1 else f"{count} {reason}" for reason, count in self._refused.most_common()
+            reason if count in (1, self._refused.total()) else f"{count} {reason}"
+            for reason, count in self._refused.most_common()
         )
         return f"{progress}; {_count(self._refused.total(), 'take')} refused ({reasons})"
 
@@ -213,10 +221,10 @@ class Enrolment:
         return self._other_voice(take)
 
     def _other_voice(self, take: Sequence[Piece]) -> tuple[str, str] | None:
-        if not agreement(take) >= self._config.min_agreement:
+        if not agreement(take) >= self._min_agreement:
             return "not_one_voice", "More than one voice, or music, in this take: let only one person speak."
         known = [exemplar.vector for exemplar in (*self._kept, *self._new)]
-        if known and not likeness(take, known) >= self._config.min_agreement:
+        if known and not likeness(take, known) >= self._min_agreement:
             return "different_voice", (
                 "This does not sound like the takes before: the same person must speak, in the same way. "
                 "If an earlier take was somebody else, start over."

@@ -33,6 +33,7 @@ EITHER = b"\n\0"
 """Ends a message to a client that has not said anything yet: complete in both dialects."""
 
 _BOM = b"\xef\xbb\xbf"
+_BLANK = re.compile(rb"\s*")
 _STRUCTURE = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
@@ -80,6 +81,8 @@ class Decoder:
         messages: list[bytes] = []
         position = 0
         while position < len(data) and not self.overflowed:
+            if not self._pending and self.delimiter != NUL:
+                position = _BLANK.match(data, position).end()  # type: ignore[union-attr]  # it matches nothing, too
             end = self._find_delimiter(data, position)
             stop = len(data) if end < 0 else end
             if len(self._pending) + stop - position > self._limit:

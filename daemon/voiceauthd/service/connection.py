@@ -2,7 +2,7 @@
 
 Reading never waits for answering, so that the end of the input is noticed while a stream runs. What a client can make
 the daemon hold is bounded: one message, `requests_in_flight` requests, one output buffer. One that does not read is
-disconnected after `WRITE_STALL`.
+disconnected after `WRITE_STALL`, one that floods after `MAX_REFUSED`.
 """
 
 from __future__ import annotations
@@ -40,6 +40,10 @@ WRITE_BUFFER = 64 * 1024
 
 WRITE_STALL = 5.0
 """Seconds that a full buffer may stay full. Then the client is disconnected."""
+
+MAX_REFUSED = 1024
+"""Requests beyond `requests_in_flight` that are refused one by one. A client that sends still more without reading an
+answer is turned away."""
 
 LINGER = 1.0
 """Seconds in which a client that is turned away may finish sending. Closed at once, it would find a broken pipe
@@ -119,6 +123,8 @@ class Connection(asyncio.BufferedProtocol):
             return
         for raw in self._decoder.feed(memoryview(self._buffer)[:nbytes]):
             self._accept(raw)
+            if self._input_ended:
+                return
         if self._decoder.overflowed:
             self._turn_away(_malformed(f"a message of more than {MAX_MESSAGE} bytes"))
         self._wake.set()
@@ -191,11 +197,14 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse_too_many()
 
     def _refuse_too_many(self) -> None:
+        reply = Reply({"limit": self._in_flight}, error=errors.TOO_MANY_REQUESTS)
         last = self._queue[-1] if self._queue else None
-        if isinstance(last, _Refusal) and last.reply.error == errors.TOO_MANY_REQUESTS:
+        if not (isinstance(last, _Refusal) and last.reply == reply):
+            self._queue.append(_Refusal(reply))
+        elif last.count < MAX_REFUSED:
             last.count += 1
         else:
-            self._queue.append(_Refusal(Reply({"limit": self._in_flight}, error=errors.TOO_MANY_REQUESTS)))
+            self._turn_away(reply)
 
     def _turn_away(self, reply: Reply) -> None:
         """Reads nothing more, and closes after `reply`, which follows the answers that are due before it."""

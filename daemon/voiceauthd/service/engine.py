@@ -29,6 +29,11 @@ log = logging.getLogger(__name__)
 WARM_UP_LEVEL = 0.1
 """Of the noise that the model is warmed with, as a share of full scale: about the level of speech."""
 
+WITHIN_ONE_VOICE = 0.2
+"""Cosine that a take may lie below the threshold of decisions and still be the same person's: it is one or two
+windows, where a decision rests on many. Takes of one voice agree by 0.6 and more with CAM++, two voices mostly by less
+than 0.4 (`benchmarks/choose_threshold.py` tells its threshold)."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Engine:
@@ -86,6 +91,11 @@ def make_rule(config: Config, embedder: Embedder) -> Rule:
         min_speech=config.decision.min_speech,
         calibrated=embedder.calibrated and own is None,
     )
+
+
+def least_agreement(engine: Engine) -> float:
+    """The cosine that takes of one enrolment must have: the threshold less what takes of one voice may fall short."""
+    return engine.recogniser.rule.threshold - WITHIN_ONE_VOICE
 
 
 def _hears_differently(old: Config, new: Config) -> bool:

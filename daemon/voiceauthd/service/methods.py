@@ -25,7 +25,7 @@ from voiceauthd.service import listening
 from voiceauthd.service.access import Access
 from voiceauthd.service.claims import Claims
 from voiceauthd.service.ear import listen
-from voiceauthd.service.engine import Engine
+from voiceauthd.service.engine import Engine, least_agreement
 from voiceauthd.service.enrolling import Session, Upload, enrolment_reply
 from voiceauthd.service.hub import Hub, Inbox
 from voiceauthd.service.replies import Reply, event_reply, model_reply, profile_reply, refused_reply
@@ -197,6 +197,7 @@ class Methods:
             existing=existing,
             mode=call.parameters.get("mode") or EnrolMode.NEW,
             min_speech=engine.config.speech.min_speech,
+            min_agreement=least_agreement(engine),
         )
         session = Session(call, enrolment, engine.config)
         with self._claims.take(call.name, call.peer.uid) as claim:
@@ -256,13 +257,11 @@ class Methods:
         await call.reply({"profiles": sorted(usable + refused, key=lambda profile: str(profile["name"]))})
 
     async def _show_profile(self, call: Call) -> None:
-        name = check_name(call.parameters["name"])
-        store = (await self._engine()).store
-        if name in store.refused:
-            self._require(call, name)
-            await call.reply({"profile": refused_reply(name, store.refused[name])})
+        try:
+            _, profile = await self._profile_for(call)
+        except StorageError as problem:
+            await call.reply({"profile": refused_reply(call.parameters["name"], problem)})
             return
-        _, profile = await self._profile_for(call)
         await call.reply({"profile": profile_reply(profile)})
 
     async def _rename_profile(self, call: Call) -> None:
@@ -273,12 +272,12 @@ class Methods:
         await call.reply({"profile": profile_reply(renamed)})
 
     async def _delete_profile(self, call: Call) -> None:
-        name = check_name(call.parameters["name"])
         engine = await self._engine()
-        if name in engine.store.refused:
-            self._require(call, name)
-        else:
-            await self._profile_for(call)
+        try:
+            _, profile = await self._profile_for(call)
+            name = profile.name
+        except StorageError:  # what cannot be used can still be deleted
+            name = check_name(call.parameters["name"])
         await asyncio.to_thread(engine.store.delete, name)
         engine.refresh()
         log.info("deleted %r for %s", name, call.peer)

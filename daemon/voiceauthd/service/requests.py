@@ -7,7 +7,7 @@ from typing import Any
 
 from voiceauthd.errors import VoiceauthError
 from voiceauthd.protocol.errors import row_for_exception
-from voiceauthd.protocol.interface import VOICEAUTHD, load
+from voiceauthd.protocol.interface import VOICEAUTHD, MismatchError, load
 from voiceauthd.protocol.wire import Reply
 from voiceauthd.service.peer import Peer
 
@@ -62,7 +62,8 @@ class Call:
         """Answers the call; with `continues`, one reply of several.
 
         A reply in between is dropped if the caller did not ask for `more`, so a method is written once for both.
-        Waits while the client does not read. Raises `RuntimeError` after the final reply.
+        Waits while the client does not read. Raises `RuntimeError` after the final reply, and for one that cannot be
+        sent.
         """
         if self.answered:
             raise RuntimeError(f"{self.method} was answered already")
@@ -70,10 +71,18 @@ class Call:
             return
         answer = dict(parameters or {})
         if self._check_replies:
-            load(self.method.rpartition(".")[0]).check_reply(self.name, answer)
+            _check_reply(self.method, answer)
         if not self.oneway:
             await self._send(Reply(answer, continues))
         self.answered = not continues
+
+
+def _check_reply(method: str, parameters: Mapping[str, Any]) -> None:
+    interface, _, name = method.rpartition(".")
+    try:
+        load(interface).check_reply(name, parameters)
+    except MismatchError as problem:  # ours, not the caller's
+        raise RuntimeError(f"a reply of {method} does not agree with the interface: {problem}") from None
 
 
 def error_reply(problem: VoiceauthError, parameters: Mapping[str, Any]) -> Reply | None:

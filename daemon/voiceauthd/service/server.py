@@ -104,6 +104,7 @@ class Server:
                     await asyncio.sleep(0)
                 continue
             self._admit(connection)
+            await asyncio.sleep(0)  # while connections wait, accepting never waits: the others' turn
 
     def _admit(self, connection: socket.socket) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,13 +19,14 @@ NOISE_FLOOR = 10.0 ** (-90.0 / 10.0)
 """Power that no microphone's noise is below, about the quantisation noise of 16 bit: keeps the ratio finite when a
 recording has digital silence between the words."""
 
-NOISE_TIME = 1.0
-"""Seconds over which the noise is averaged: follows a fan that starts, not a door that slams."""
+NOISE_TIME = 2.0
+"""Seconds of noise that are remembered: follows a fan that starts. The median of them is taken, so that a click, a
+cough or the thump of a microphone being switched on does not count as the noise of the room."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A frame of sound and what was found of it. `power` is the mean square of its samples."""
+    """A frame of sound and what was found of it. `power` is the variance of its samples."""
 
     samples: Samples
     power: float
@@ -32,26 +34,27 @@ class Frame:
 
 
 def power(samples: Samples) -> float:
-    """The mean square. NaN for samples that are not finite."""
-    return float(np.dot(samples, samples)) / len(samples)
+    """The variance of a frame: its mean square without the direct current that cheap microphones add, which would
+    count as noise. NaN for samples that are not finite."""
+    mean = float(np.mean(samples))
+    return max(float(np.dot(samples, samples)) / len(samples) - mean * mean, 0.0)
 
 
 class NoiseMeter:
-    """The power of what is not speech, averaged over about `NOISE_TIME`."""
+    """The power of what is not speech: the median of the last `NOISE_TIME` of it."""
 
     def __init__(self, frame_samples: int) -> None:
-        self._weight = frame_samples / RATE / NOISE_TIME
-        self._count = 0
-        self.power: float | None = None
+        self._powers: deque[float] = deque(maxlen=round(NOISE_TIME * RATE / frame_samples))
 
     def hear(self, frame: Frame) -> None:
         """Takes in a frame without speech."""
-        if not math.isfinite(frame.power):
-            return
-        self._count += 1
-        weight = max(self._weight, 1.0 / self._count)
-        before = self.power if self.power is not None else 0.0
-        self.power = before + weight * (frame.power - before)
+        if math.isfinite(frame.power):
+            self._powers.append(frame.power)
+
+    @property
+    def power(self) -> float | None:
+        """Variance; None if nothing but speech was heard yet."""
+        return float(np.median(self._powers)) if self._powers else None
 
 
 def measure(samples: Samples, frames: Sequence[Frame], noise: float | None) -> Quality:
