@@ -7,4 +7,4 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from virtual_mic import virtual_mic  # noqa: E402, F401  after the path is set; a fixture is used by its name
+from virtual_mic import virtual_mic  # noqa: F401  after the path is set; a fixture is used by its name

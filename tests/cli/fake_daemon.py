@@ -86,7 +86,8 @@ def refusal(error: str, /, **parameters: object) -> dict:
 
 def voiceauth(*words: str, socket: str | None = None, **kwargs: object) -> subprocess.CompletedProcess[str]:
     """Runs the real command in a process of its own."""
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("VOICEAUTHD_")}
+    ours = {"VOICEAUTHD_MODEL__CACHE"}  # where the tests' models are
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("VOICEAUTHD_") or key in ours}
     environment |= {"VOICEAUTHD_SOCKET": socket or "/nonexistent/voiceauthd.sock", "NO_COLOR": "1"}
     environment |= kwargs.pop("environment", {})
     return subprocess.run(

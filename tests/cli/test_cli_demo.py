@@ -17,13 +17,14 @@ import pytest
 import soundfile
 from fake_daemon import voiceauth
 from voiceauthd.cli.demo_script import Verdict, judge, load_script
-from voiceauthd.cli.demo_stage import Daemon, Room
+from voiceauthd.cli.demo_stage import Daemon, Room, models_folder
 from voiceauthd.cli.output import Output
-from voiceauthd.embed.cache import CAMPPLUS, default_folder, find
+from voiceauthd.embed.cache import CAMPPLUS, find
+from voiceauthd.embed.manifest import WEIGHTS, Manifest, write_manifest
 from voiceauthd.errors import ExitCode, VoiceauthError
 
 needs_model = pytest.mark.skipif(
-    find(CAMPPLUS, None, default_folder()) is None, reason="no CAM++ here: `voiceauth model fetch campplus`"
+    find(CAMPPLUS, None, models_folder()) is None, reason="no CAM++ here: `voiceauth model fetch campplus`"
 )
 
 
@@ -107,12 +108,22 @@ def test_the_room_plays_every_sample_once_and_knows_when(tmp_path):
     assert sound[:first].any()  # a room is not digital zero
 
 
-def test_a_daemon_that_cannot_start_is_told_with_its_log_and_leaves_nothing(tmp_path):
-    environment = {"VOICEAUTHD_MODEL_CACHE": "", "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path / "cache")}
-    environment |= {"STATE_DIRECTORY": str(tmp_path / "state")}
-    result = voiceauth("demo", "--json", environment=environment)
+def test_without_the_model_the_demo_says_how_to_get_it(tmp_path):
+    result = voiceauth("demo", environment={"VOICEAUTHD_MODEL__CACHE": str(tmp_path)})
+    assert result.returncode == ExitCode.MODEL
+    assert "voiceauth model fetch campplus" in result.stderr
+
+
+def test_a_daemon_that_dies_is_told_with_the_end_of_its_log(tmp_path):
+    folder = tmp_path / "campplus@broken"
+    folder.mkdir()
+    (folder / WEIGHTS).write_bytes(b"no weights")
+    when = "2026-01-01T00:00:00+00:00"
+    write_manifest(Manifest(CAMPPLUS, "broken", "0" * 64, "nowhere", "none", when, {WEIGHTS: "0" * 64}), folder)
+    result = voiceauth("demo", "--json", environment={"VOICEAUTHD_MODEL__CACHE": str(tmp_path)})
     assert result.returncode == ExitCode.MODEL, result.stderr
-    assert "model fetch" in result.stderr
+    assert "the end of the daemon's log:" in result.stderr
+    assert "does not match its SHA-256" in result.stderr
     assert json.loads(result.stdout)["error"]["reason"] == "daemon_ended"
 
 
@@ -125,21 +136,19 @@ def test_keep_wants_a_folder_of_its_own(tmp_path):
 
 @needs_model
 def test_a_short_demo_names_the_right_and_the_wrong_turns(tmp_path, capsys):
-    """Two turns, and a lie about the second: the demo must notice."""
+    """Ralph and Susan speak, but only Ralph is enrolled: the demo must notice that Susan is not recognised."""
     from voiceauthd.cli.demo_play import perform
 
     script = load_script()
     ralph, susan = script.conversation[:2]
     people = {"Ralph": script.people["Ralph"]}
-    short = replace(script, people=people, conversation=(ralph, susan), verifications=script.verifications[:1])
+    short = replace(script, people=people, conversation=(ralph, susan), verifications=())
     output = Output(True, sys.stdout, sys.stderr)
     assert perform(tmp_path, output, short) == ExitCode.REJECT
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     turns = [line["turn"] for line in lines if "turn" in line]
-    assert [turn["right"] for turn in turns] == [True, False]  # nobody enrolled Susan: she is unknown
+    assert [turn["right"] for turn in turns] == [True, False]
     assert set(turns[1]["heard"]) == {"unknown"}
-    (verification,) = (line["verification"] for line in lines if "verification" in line)
-    assert verification["outcome"] == "accept"
     assert lines[-1]["summary"]["daemon_exit_code"] == 0
     assert not (tmp_path / "socket").exists()
 
@@ -179,9 +188,9 @@ def test_the_whole_demo_is_right_and_takes_less_than_90_seconds():
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory):
     """The real daemon with CAM++, in a room where nobody speaks unless a test lets somebody."""
-    if find(CAMPPLUS, None, default_folder()) is None:
+    if find(CAMPPLUS, None, models_folder()) is None:
         pytest.skip("no CAM++ here: `voiceauth model fetch campplus`")
-    with Daemon(tmp_path_factory.mktemp("daemon")) as running:
+    with Daemon(tmp_path_factory.mktemp("daemon"), models_folder()) as running:
         running.wait_ready(lambda _state: None)
         files = [str(file) for file in load_script().people["Ralph"]]
         result = voiceauth("enroll", "ralph", *files, socket=running.socket)
@@ -190,7 +199,7 @@ def daemon(tmp_path_factory):
 
 
 def sound(path: Path):
-    return soundfile.read(path, dtype="float32")[0]
+    return soundfile.read(path, dtype="float32", stop=56_000)[0]  # 3.5 s are enough to decide
 
 
 def while_somebody_speaks(daemon, file, *words):
@@ -206,7 +215,7 @@ def while_somebody_speaks(daemon, file, *words):
     clip = daemon.room.play(sound(file), 0.3)
     out, complaints = process.communicate(timeout=30)
     daemon.room.wait(clip)
-    daemon.room.rest(0.8)
+    daemon.room.rest(0.6)
     return process.returncode, out, complaints
 
 
@@ -267,11 +276,13 @@ def test_profiles_travel_through_rename_export_delete_and_import(daemon, tmp_pat
 
     kept = tmp_path / "kept.json"
     assert profiles("export", "ralph", str(kept)).returncode == 0
-    assert profiles("import", str(kept), "--name", "rolf").returncode == 0
-    assert profiles("rename", "rolf", "rudi").returncode == 0
-    assert profiles("show", "rudi").returncode == 0
-    assert profiles("show", "rolf").returncode == ExitCode.NOT_ENROLLED
-    assert profiles("delete", "rudi", "--yes").returncode == 0
+    assert profiles("import", str(kept)).returncode == ExitCode.STORAGE  # it is there already
+    assert profiles("rename", "ralph", "rolf").returncode == 0
+    assert profiles("show", "rolf").returncode == 0
+    assert profiles("show", "ralph").returncode == ExitCode.NOT_ENROLLED
+    assert profiles("delete", "rolf", "--yes").returncode == 0
+    assert json.loads(profiles("list", "--json").stdout)["profiles"] == []
+    assert profiles("import", str(kept), "--name", "ralph").returncode == 0
     names = [profile["name"] for profile in json.loads(profiles("list", "--json").stdout)["profiles"]]
     assert names == ["ralph"]
     torn = tmp_path / "torn.json"
@@ -288,7 +299,7 @@ def test_monitor_status_and_reload_speak_with_the_real_daemon(daemon):
 
 
 def test_run_prints_a_recording_and_ends_with_it(tmp_path):
-    if find(CAMPPLUS, None, default_folder()) is None:
+    if find(CAMPPLUS, None, models_folder()) is None:
         pytest.skip("no CAM++ here: `voiceauth model fetch campplus`")
     file = load_script().people["Susan"][0]
     words = (

@@ -63,6 +63,8 @@ def test_it_hears_speech_through_the_sound_server(box):
         "-n",
         "--daemonize=yes",
         "--exit-idle-time=-1",
+        "--realtime=no",
+        "--high-priority=no",
         "--load=module-native-protocol-unix",
         "--load=module-null-sink sink_name=vmic rate=48000 channels=1",
     )
@@ -79,6 +81,7 @@ def test_it_hears_speech_through_the_sound_server(box):
         assert window["quality"]["net_speech"] > 1.0
     finally:
         listener.close()
+        as_ann(box, "pulseaudio", "--kill", check=False)
 
 
 def test_it_stops_and_its_socket_stays(box):

@@ -30,7 +30,11 @@ MAX_BLOCK = 0.1
 
 
 class Microphone:
-    """A `Source` that listens to a sound device."""
+    """A `Source` that listens to a sound device.
+
+    A device that goes away ends the stream or silences it, and `read` raises. A sound server may instead move the
+    stream to another microphone that it has; PortAudio is not told, so neither are we.
+    """
 
     live = True
     held_open = False

@@ -12,8 +12,10 @@ The resampler must be quick to give back what it was given, because everything b
 
 The fixed-rate modes filter in the frequency domain, in long pieces, so their output comes in bursts. The variable-rate
 mode filters in the time domain: a constant delay, every block comes out as long as it went in, and the whole band up
-to 7.9 kHz is kept, which the models see. Its third of a percent of a core is paid only while somebody listens. It
-shifts the sound by 0.1 ms, which nothing here notices. QQ has no delay and no filter against aliasing: unusable.
+to 7.9 kHz is kept, which the models see. The cost is that of a tight loop; woken fifty times a second, with cold
+caches, it was about 1.2 %, against 0.5 % for HQ, which `at_least` of `Source.read` spares in a quiet room. It is paid
+only while somebody listens. The mode shifts the sound by 0.1 ms, which nothing here notices. QQ has no delay and no
+filter against aliasing: unusable.
 """
 
 from __future__ import annotations

@@ -16,14 +16,15 @@ import soundfile
 
 from voiceauthd.audio.block import RATE, Samples
 from voiceauthd.cli.demo_script import Script, Trial, Turn, Verdict, judge, load_script
-from voiceauthd.cli.demo_stage import Clip, Daemon
+from voiceauthd.cli.demo_stage import Clip, Daemon, models_folder
 from voiceauthd.cli.enroll import follow
 from voiceauthd.cli.events import event_line, number
 from voiceauthd.cli.output import Output, plain
 from voiceauthd.cli.recordings import enroll_recordings, pcm16
 from voiceauthd.cli.verify import decision_line
 from voiceauthd.client import Client
-from voiceauthd.errors import ExitCode, NotRunningError, StorageError, VoiceauthError
+from voiceauthd.embed.cache import CAMPPLUS, find
+from voiceauthd.errors import ExitCode, ModelError, NotRunningError, StorageError, VoiceauthError
 
 SETTLE_LIMIT = 15.0
 """Seconds for the daemon to work off the windows of the last turn, on a machine that is busy with other things."""
@@ -32,8 +33,11 @@ SETTLE_LIMIT = 15.0
 def perform(folder: Path, output: Output, script: Script | None = None) -> int:
     """Runs the demo in `folder`. Returns the exit code; the daemon has ended, however it went."""
     script = script or load_script()
+    models = models_folder()
+    if find(CAMPPLUS, None, models) is None:
+        raise ModelError(f"{models} has no {CAMPPLUS}, which the demo needs: `voiceauth model fetch {CAMPPLUS}`")
     began = time.monotonic()
-    with Daemon(folder) as daemon:
+    with Daemon(folder, models) as daemon:
         try:
             return _play(script, daemon, output, began)
         except VoiceauthError:

@@ -21,7 +21,9 @@ import numpy as np
 from voiceauthd.audio.block import RATE, Samples
 from voiceauthd.cli.recordings import pcm16
 from voiceauthd.client import Client
-from voiceauthd.errors import ExitCode, NotRunningError, VoiceauthError
+from voiceauthd.config.load import find_config, load_config
+from voiceauthd.embed.cache import CAMPPLUS, default_folder
+from voiceauthd.errors import ConfigError, ExitCode, NotRunningError, VoiceauthError
 
 FRAME = RATE // 50
 """Samples that the room hands over at a time: 20 ms, the daemon's own block."""
@@ -34,8 +36,6 @@ LATE = 0.5
 
 START_LIMIT = 60.0
 """Seconds for the daemon to load its model."""
-
-_PASSED_ON = ("VOICEAUTHD_MODEL_CACHE", "VOICEAUTHD_DEBUG")
 
 STOP_LIMIT = 5.0
 """Seconds for the daemon to stop when it is told to: more than twice what it promises."""
@@ -135,7 +135,9 @@ class Daemon:
     Leaving the `with` ends this child and no other process.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, models: Path) -> None:
+        """models: the cache that holds `campplus`."""
+        self._models = models
         self.socket = str(folder / "socket")
         self.log = folder / "voiceauthd.log"
         self._config = folder / "config.yaml"
@@ -145,7 +147,7 @@ class Daemon:
 
     def __enter__(self) -> Daemon:
         settings = {
-            "model": {"name": "campplus", "device": "cpu"},
+            "model": {"name": CAMPPLUS, "device": "cpu", "cache": str(self._models)},
             "audio": {"source": "-"},
             "socket": {"path": self.socket},
             "profiles": str(self._profiles),
@@ -231,7 +233,19 @@ class Daemon:
         raise error
 
 
+def models_folder() -> Path:
+    """The model cache that `voiceauth model fetch` fills; the usual one if the user's configuration is refused."""
+    try:
+        configured = load_config(find_config(None, os.environ)).model.cache
+    except ConfigError:
+        configured = None
+    return configured if configured is not None else default_folder()
+
+
 def _of_a_service(variable: str) -> bool:
     """Variables that would make the child take this process's sockets, configuration or state for its own."""
-    ours = variable.startswith(("VOICEAUTHD_", "LISTEN_")) and variable not in _PASSED_ON
-    return ours or variable in {"NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "RUNTIME_DIRECTORY"}
+    return variable.startswith(("VOICEAUTHD_", "LISTEN_", "WATCHDOG_")) or variable in {
+        "NOTIFY_SOCKET",
+        "RUNTIME_DIRECTORY",
+        "STATE_DIRECTORY",
+    }

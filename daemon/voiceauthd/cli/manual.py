@@ -90,10 +90,11 @@ Files:
   ~/.cache/voiceauthd/models       models fetched by `voiceauth model fetch`
 
 Environment:
-  VOICEAUTHD_SOCKET  the daemon's socket; --socket goes before it
-  VOICEAUTHD_CONFIG  the configuration file; --config goes before it
-  VOICEAUTHD_DEBUG   1: a defect shows its traceback
-  NO_COLOR           anything: no colours
+  VOICEAUTHD_SOCKET            the daemon's socket; --socket goes before it
+  VOICEAUTHD_CONFIG            the configuration file; --config goes before it
+  VOICEAUTHD_<SECTION>__<KEY>  one setting, such as VOICEAUTHD_AUDIO__DEVICE; goes before the file
+  VOICEAUTHD_DEBUG             1: a defect shows its traceback
+  NO_COLOR                     anything: no colours
 """
 
 _EXAMPLES = """\

@@ -79,6 +79,7 @@ class Live:
         self._latencies: deque[float] = deque(maxlen=RECENT)
         self._forwards: deque[float] = deque(maxlen=RECENT)
         self.failure: AudioError | None = None  # why a file could not be read, or not to its end
+        self.over = False  # the end of a finite source was published, or is about to be: nothing follows
         self.capture_alive = self.worker_alive = time.monotonic()
         self._threads = [
             threading.Thread(target=self._guard, args=(self._capture,), name="capture", daemon=True),
@@ -296,6 +297,7 @@ class Live:
                 self._recognise(windows)
             for item in items:
                 if not isinstance(item, Window):
+                    self.over = isinstance(item, SourceChanged)
                     self._publish(item)
 
     def _recognise(self, windows: list[Window]) -> None:

@@ -19,7 +19,7 @@ import numpy as np
 from msgspec import Meta
 
 from voiceauthd.embed.embedding import ModelId, Vector
-from voiceauthd.errors import StorageError, UsageError
+from voiceauthd.errors import ModelError, StorageError, UsageError
 from voiceauthd.profiles.names import check_condition, check_name
 from voiceauthd.profiles.profile import MAX_EXEMPLARS, Exemplar, Profile
 
@@ -190,7 +190,7 @@ def _profile(record: _ProfileRecord) -> Profile:
         record.model.preprocessing,
         record.model.dimension,
     )
-    return Profile(
+    profile = Profile(
         name=record.name,
         uid=record.uid,
         generation=record.generation,
@@ -209,6 +209,11 @@ def _profile(record: _ProfileRecord) -> Profile:
         created=_time(record.created),
         updated=_time(record.updated),
     )
+    try:
+        _ = profile.centroid
+    except ModelError as error:
+        raise ValueError(f"of its exemplars, {error}") from None
+    return profile
 
 
 def _vector(data: bytes, dimension: int) -> Vector:

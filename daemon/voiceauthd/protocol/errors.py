@@ -49,7 +49,7 @@ INTERNAL = "org.voiceauthd.Internal"
 class Row(NamedTuple):
     """One error: its name on the wire, what stands for it in this program, and what a client tells a person.
 
-    reasons  the reason codes that mean this error, whatever the class; a client raises `kind` with the first
+    reasons  the reason codes of `kind` that mean this error; a client raises `kind` with the first
     default  errors of `kind` with a reason that no row has mean this one
     text     the error's parameters are put in by name
     """
@@ -92,7 +92,7 @@ TABLE = (
 def row_for_exception(problem: VoiceauthError) -> Row | None:
     """The row for an error that a method raised: by its reason, else by its class; None for no row."""
     for row in TABLE:
-        if problem.reason in row.reasons:
+        if problem.reason in row.reasons and isinstance(problem, row.kind):
             return row
     for row in TABLE:
         if row.default and isinstance(problem, row.kind):

@@ -10,23 +10,24 @@ import asyncio
 import logging
 import signal
 import sys
-import threading
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
 from voiceauthd.config.load import load_config
 from voiceauthd.config.resolve import RESTART_KEYS, changed_keys
 from voiceauthd.config.schema import Config
-from voiceauthd.errors import ConfigError, ExitCode, VoiceauthError
-from voiceauthd.pipeline.happening import SourceChanged, SourceState
+from voiceauthd.errors import ConfigError, ExitCode, VoiceauthError, WithdrawnError
 from voiceauthd.protocol.paths import default_socket
 from voiceauthd.service import notify
 from voiceauthd.service.access import Access
 from voiceauthd.service.activation import inherited_socket
+from voiceauthd.service.background import in_thread
 from voiceauthd.service.engine import Engine, build_engine
 from voiceauthd.service.hub import Hub
 from voiceauthd.service.listener import Listener, adopt, listen
 from voiceauthd.service.methods import Methods
-from voiceauthd.service.replies import Reply, event_reply
+from voiceauthd.service.monitoring import events
+from voiceauthd.service.replies import Reply
 from voiceauthd.service.server import Server
 from voiceauthd.service.state import State
 from voiceauthd.service.status import status_line
@@ -54,6 +55,7 @@ class Daemon:
         self._reread = reread
         self._on_event = on_event
         self._reloading = asyncio.Lock()
+        self._reloads: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._hub = Hub(self._loop, config.socket.events_queued)
@@ -75,7 +77,19 @@ class Daemon:
             await self._shut_down()
 
     async def reload(self) -> list[str]:
-        """Reads the configuration again and uses it whole, or keeps the old one and raises `VoiceauthError`."""
+        """Reads the configuration again and uses it whole, or keeps the old one and raises `VoiceauthError`.
+
+        Returns the keys that changed. Comes to its end even if whoever asked for it has gone.
+        """
+        return await asyncio.shield(self._begin(self._reload()))
+
+    def _begin(self, work: Coroutine[Any, Any, list[str]]) -> asyncio.Task[list[str]]:
+        task = self._loop.create_task(work)
+        self._reloads.add(task)
+        task.add_done_callback(self._reloads.discard)
+        return task
+
+    async def _reload(self) -> list[str]:
         async with self._reloading:
             old = await self._state.ready()
             config = self._reread()
@@ -84,22 +98,27 @@ class Daemon:
             if fixed:
                 raise ConfigError(f"{', '.join(fixed)} cannot change while the daemon runs; restart it")
             access = Access.from_config(config.access)
-            engine = await asyncio.to_thread(build_engine, config, self._hub.publish, old)
+            engine = await in_thread(build_engine, config, self._hub.publish, old)
+            # Both may listen to the same source, so the old one must have let go of it.
+            if engine.live is not old.live and not await in_thread(old.live.stop, STOP_TIME):
+                log.warning("the old capture or worker thread did not end in time")
+            if self._state.stopping:
+                raise WithdrawnError("the daemon is stopping")
             self._swap(config, access, old, engine)
             log.info("reloaded: %s", ", ".join(changed) or "nothing changed")
             return changed
 
     def _swap(self, config: Config, access: Access, old: Engine, engine: Engine) -> None:
-        if engine.embedder is not old.embedder or engine.live is not old.live:
+        if engine.embedder is not old.embedder or engine.store is not old.store or engine.live is not old.live:
             self._state.claims.cancel("the configuration was reloaded; try again")
         engine.live.use(engine.recogniser)
         if engine.live is not old.live:
-            needs = old.live.needs
-            old.live.stop(STOP_TIME)
-            for _ in range(needs):
+            for _ in range(old.live.needs):
                 engine.live.need()
             engine.live.start()
         self._state.use(config, access, engine)
+        engine.refresh()
+        self._hub.limit = config.socket.events_queued
         self._server.configure(config.socket)
         logging.getLogger("voiceauthd").setLevel(config.log.level.upper())
         notify.status(status_line(self._state))
@@ -112,13 +131,16 @@ class Daemon:
         self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def _hang_up(self) -> None:
-        self._reload_task = self._loop.create_task(self._try_reload())
+        self._begin(self._try_reload())
 
-    async def _try_reload(self) -> None:
+    async def _try_reload(self) -> list[str]:
         try:
-            await self.reload()
+            return await self._reload()
         except VoiceauthError as failure:
             log.error("not reloaded, the old configuration stays: %s", failure)
+        except Exception:
+            log.exception("not reloaded, the old configuration stays")
+        return []
 
     def _listener(self) -> Listener:
         given = inherited_socket()
@@ -132,27 +154,7 @@ class Daemon:
 
         In a thread that is not waited for: importing and loading cannot be interrupted, and SIGTERM must not wait.
         """
-        loaded: asyncio.Future[Engine] = self._loop.create_future()
-
-        def settle(engine: Engine | None, failure: BaseException | None) -> None:
-            if loaded.cancelled():
-                return
-            if engine is not None:
-                loaded.set_result(engine)
-            else:
-                loaded.set_exception(failure or RuntimeError("no engine"))
-
-        def work() -> None:
-            engine: Engine | None = None
-            failure: BaseException | None = None
-            try:
-                engine = build_engine(self._config, self._hub.publish)
-            except BaseException as problem:  # noqa: BLE001 - whatever it is, the event loop raises it
-                failure = problem
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(settle, engine, failure)
-
-        threading.Thread(target=work, name="load", daemon=True).start()
+        loaded = self._loop.create_task(in_thread(build_engine, self._config, self._hub.publish))
         stopped = self._loop.create_task(self._stop.wait())
         await asyncio.wait((loaded, stopped), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
@@ -195,15 +197,8 @@ class Daemon:
         """Tells of everything that is heard, until a finite source ends."""
         with self._hub.subscribe() as inbox:
             self._state.live.need()
-            sequence = 0
-            while (item := await inbox.get()) is not None:
-                dropped, happening = item
-                sequence += dropped + 1
-                event = event_reply(happening, self._state.rule, sequence)
-                if event is not None:
-                    on_event(event)
-                if isinstance(happening, SourceChanged) and happening.state is SourceState.ENDED:
-                    return
+            async for event, _ in events(inbox, self._state):
+                on_event(event)
 
     async def _watch(self) -> None:
         """Pings the watchdog while both threads make progress, and keeps the line of `systemctl status` true."""
@@ -224,9 +219,11 @@ class Daemon:
         self._state.stopping = True
         notify.stopping()
         self._state.claims.cancel("the daemon is stopping")
-        await self._server.stop(STOP_TIME)
         engine = self._state.engine_now
-        if engine is not None and not await asyncio.to_thread(engine.live.stop, STOP_TIME):
+        # At the same time: one after the other they could take twice as long.
+        ends = None if engine is None else self._loop.create_task(in_thread(engine.live.stop, STOP_TIME))
+        await self._server.stop(STOP_TIME)
+        if ends is not None and not await ends:
             log.warning("the capture or the worker thread did not end in time")
         log.info("stopped")
 

@@ -11,6 +11,7 @@ from voiceauthd.pipeline.happening import Happening, Listening, SourceChanged, S
 from voiceauthd.pipeline.live import Live
 from voiceauthd.pipeline.path import Failed, Heard
 from voiceauthd.service.hub import Hub, Inbox
+from voiceauthd.service.state import State
 from voiceauthd.speech.window import SpeechBegan, SpeechEnded
 
 PATIENCE = 5.0
@@ -75,11 +76,12 @@ class Ear:
 
 
 @contextmanager
-def listen(live: Live, hub: Hub) -> Iterator[Ear]:
+def listen(state: State, hub: Hub) -> Iterator[Ear]:
     """Keeps the source open and counts sound from now on, until the block ends."""
     with hub.subscribe() as inbox:
+        live = state.live
         live.need()
         try:
             yield Ear(inbox, live, live.mark())
         finally:
-            live.release()
+            state.live.release()  # a reload may have handed the need over to another one

@@ -46,19 +46,19 @@ class Engine:
     live: Live
 
     def refresh(self) -> None:
-        """Reads the store again and compares with what it holds from now on."""
-        self.store.refresh()
+        """From now on it is compared with what the store holds now, by the configured rule. Does not touch the disk."""
+        self.recogniser.rule = make_rule(self.config, self.embedder)
         self.recogniser.gallery = make_gallery(self.store.all(), self.embedder.model)
 
 
 def build_engine(config: Config, publish: Callable[[Happening], None], old: Engine | None = None) -> Engine:
-    """A new engine; `live` is not started. What `old` has and the configuration leaves as it was is used again.
+    """A new engine; `live` is not started. What `old` has and the configuration leaves as it was is used again, and
+    changes only with `refresh`.
 
     Takes seconds: to be called outside of the event loop. Raises `ModelError`, `StorageError`, `SourceError` or
     `AudioError`; `old` goes on working then.
     """
     embedder = old.embedder if old is not None and old.config.model == config.model else _warm(config)
-    rule = make_rule(config, embedder)
     folder = profiles_folder(config)
     if old is not None and old.embedder is embedder and profiles_folder(old.config) == folder:
         store = old.store
@@ -67,7 +67,10 @@ def build_engine(config: Config, publish: Callable[[Happening], None], old: Engi
     store.refresh()
     for name, problem in store.refused.items():
         log.warning("profile %r is not used: %s", name, problem)
-    recogniser = Recogniser(embedder, make_gallery(store.all(), embedder.model), rule)
+    if old is not None and old.embedder is embedder:
+        recogniser = old.recogniser  # one recogniser a model: it serialises the calls of the model
+    else:
+        recogniser = Recogniser(embedder, make_gallery(store.all(), embedder.model), make_rule(config, embedder))
     if old is not None and not _hears_differently(old.config, config):
         return replace(old, config=config, embedder=embedder, store=store, recogniser=recogniser)
     source = old.live.source if old is not None and old.config.audio == config.audio else make_source(config.audio)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
+import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,10 +14,12 @@ import numpy as np
 
 from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.config.schema import Config
-from voiceauthd.errors import AudioError, UsageError
+from voiceauthd.errors import AudioError
 from voiceauthd.pipeline.happening import SourceChanged, SourceState
 from voiceauthd.pipeline.path import Heard, Recogniser, follow
 from voiceauthd.profiles.enrolment import Enrolment, TakeVerdict
+from voiceauthd.protocol.interface import MismatchError
+from voiceauthd.service.background import in_thread
 from voiceauthd.service.ear import Ear
 from voiceauthd.service.replies import Reply, quality_reply
 from voiceauthd.service.requests import Call
@@ -48,10 +51,19 @@ class Upload:
 
     def __init__(self) -> None:
         self._pieces: asyncio.Queue[Piece] = asyncio.Queue(maxsize=32)
+        self._closed = False
 
     async def put(self, pcm: str, end: str | None) -> None:
-        """Raises `UsageError` for what is not base64 of 16-bit PCM, or too long."""
+        """Raises `MismatchError` for what is not base64 of 16-bit PCM, or too long, and once nobody takes it."""
         await self._pieces.put(Piece(decode_pcm(pcm), end))
+        if self._closed:
+            raise no_such_claim()
+
+    def close(self) -> None:
+        """Nobody takes any more: whoever waits for room is told so."""
+        self._closed = True
+        while not self._pieces.empty():  # each place that is freed wakes one who waits
+            self._pieces.get_nowait()
 
     async def recording(self, deadline: float) -> tuple[Samples, bool]:
         """One whole recording, and whether it was the last. Raises `AudioError` (`timeout`, `too_long`)."""
@@ -72,15 +84,20 @@ class Upload:
 
 
 def decode_pcm(pcm: str) -> Samples:
-    """Base64 of mono 16 kHz signed 16-bit little-endian PCM to samples in ±1. Raises `UsageError`."""
+    """Base64 of mono 16 kHz signed 16-bit little-endian PCM to samples in ±1. Raises `MismatchError`."""
     try:
         raw = base64.b64decode(pcm, validate=True)
     except (binascii.Error, ValueError):
-        raise UsageError("`pcm` is not base64") from None
+        raise MismatchError("pcm", "not base64") from None
     if len(raw) > MAX_PIECE_BYTES or len(raw) % 2:
-        raise UsageError(f"`pcm` must hold whole 16-bit samples, {MAX_PIECE_BYTES} bytes at most, not {len(raw)}")
+        raise MismatchError("pcm", f"must hold whole 16-bit samples, {MAX_PIECE_BYTES} bytes at most, not {len(raw)}")
     samples: Samples = np.frombuffer(raw, dtype="<i2").astype(np.float32) / np.float32(FULL_SCALE_16_BIT)
     return samples
+
+
+def no_such_claim() -> MismatchError:
+    """The error for a piece of a recording that nobody waits for."""
+    return MismatchError("claim", "no enrolment waits for recordings under this claim")
 
 
 class Session:
@@ -100,33 +117,39 @@ class Session:
         await self._tell("listening")
         deadline = asyncio.get_running_loop().time() + self._seconds
         take: list[Heard] = []
-        judged = False  # whether this utterance was judged in part
+        judged = 0  # the utterance that was judged last, perhaps in part
         while not self._enrolment.complete:
             sound = await ear.hear(deadline)
             over = sound is None or (isinstance(sound, SourceChanged) and sound.state is SourceState.ENDED)
             if isinstance(sound, SpeechBegan):
-                judged = False
                 await self._tell("speech")
             elif isinstance(sound, Heard):
                 take.append(sound)
-            ended = isinstance(sound, SpeechEnded) and not judged
-            if (take and (over or len(take) >= LONG_TAKE or isinstance(sound, SpeechEnded))) or ended:
+            ended = isinstance(sound, SpeechEnded)
+            if isinstance(sound, SpeechEnded) and not take and sound.utterance != judged:
+                await self._judge([])
+            elif take and (over or ended or len(take) >= LONG_TAKE):
+                judged = take[-1].window.utterance
                 await self._judge(take)
-                take, judged = [], True
+                take = []
             if over:
                 return
 
     async def from_recordings(self, upload: Upload, claim: str, recogniser: Recogniser) -> None:
         """Takes recording after recording until the last, even when there is enough speech before."""
         await self._tell("listening", claim=claim)
-        segmenter = await asyncio.to_thread(Segmenter, self._config.speech)
+        segmenter = await in_thread(Segmenter, self._config.speech)
         deadline = asyncio.get_running_loop().time() + self._seconds
         last = False
-        while not last:
-            samples, last = await upload.recording(deadline)
-            if last and not len(samples):
-                return
-            await self._judge(await asyncio.to_thread(_recognise, samples, segmenter, recogniser))
+        gone = threading.Event()
+        try:
+            while not last:
+                samples, last = await upload.recording(deadline)
+                if last and not len(samples):
+                    return
+                await self._judge(await in_thread(_recognise, samples, segmenter, recogniser, gone))
+        finally:
+            gone.set()
 
     async def _judge(self, take: Sequence[Heard]) -> None:
         verdict = self._enrolment.take([heard.window for heard in take], [heard.embedding for heard in take])
@@ -160,11 +183,17 @@ def enrolment_reply(
     return reply
 
 
-def _recognise(samples: Samples, segmenter: Segmenter, recogniser: Recogniser) -> list[Heard]:
-    """What is heard in a recording. For a thread of its own.
+def _recognise(samples: Samples, segmenter: Segmenter, recogniser: Recogniser, gone: threading.Event) -> list[Heard]:
+    """What is heard in a recording, until `gone` is set. For a thread of its own.
 
     Window by window: the worker thread shares the model, and must not wait for a whole recording.
     """
     segmenter.reset()
     block = Block(samples, start=0, captured=time.monotonic())
-    return [heard for heard in follow([block], segmenter, recogniser) if isinstance(heard, Heard)]
+    take: list[Heard] = []
+    for heard in follow([block], segmenter, recogniser):
+        if gone.is_set():
+            break
+        if isinstance(heard, Heard):
+            take.append(heard)
+    return take

@@ -20,7 +20,7 @@ class Hub:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int) -> None:
         self._loop = loop
-        self._limit = limit
+        self.limit = limit  # events that wait for a subscriber, of those that subscribe from now on
         self._inboxes: set[Inbox] = set()
 
     def publish(self, happening: Happening) -> None:
@@ -34,7 +34,7 @@ class Hub:
     @contextmanager
     def subscribe(self) -> Iterator[Inbox]:
         """An inbox that is filled until the block ends."""
-        inbox: Inbox = EventQueue(self._limit)
+        inbox: Inbox = EventQueue(self.limit)
         self._inboxes.add(inbox)
         try:
             yield inbox

@@ -27,7 +27,7 @@ log = logging.getLogger(__name__)
 
 async def verify(call: Call, ear: Ear, profile: Profile, verification: Verification, config: Config) -> Decision:
     """Streams how it goes, and returns the decision; the caller of this sends it."""
-    progress = _Progress(call, config, {"name": profile.name})
+    progress = _Progress(call, config, {"name": call.parameters["name"]})
     deadline = await progress.begin(ear)
     while True:
         sound = await ear.hear(deadline)
@@ -74,7 +74,7 @@ def verified_reply(
     reply = decision_reply(decision, verification.rule, scores)
     reply |= {
         "state": "decided",
-        "name": verification.name,
+        "name": call.parameters["name"],  # as it was asked for, also where the profile spells it otherwise
         "advice": ADVICE[decision.reason],
         "net_speech": round(verification.net_speech, 2),
         "net_speech_needed": config.verify.speech,

@@ -10,15 +10,17 @@ import asyncio
 import dataclasses
 import logging
 import pwd
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, ParamSpec, TypeVar
 
 import voiceauthd
-from voiceauthd.errors import DeniedError, NotEnrolledError, StorageError, UsageError
-from voiceauthd.pipeline.happening import SourceChanged, SourceState
+from voiceauthd.errors import DeniedError, NotEnrolledError, StorageError, UsageError, VoiceauthError
 from voiceauthd.profiles.document import export_document, import_document
 from voiceauthd.profiles.enrolment import Enrolment, EnrolMode
-from voiceauthd.profiles.names import check_name
+from voiceauthd.profiles.names import check_condition, check_name
 from voiceauthd.profiles.profile import Profile
+from voiceauthd.protocol.interface import MismatchError
 from voiceauthd.protocol.wire import MAX_MESSAGE
 from voiceauthd.scoring.sequential import Identification, Verification
 from voiceauthd.service import listening
@@ -26,14 +28,18 @@ from voiceauthd.service.access import Access
 from voiceauthd.service.claims import Claims
 from voiceauthd.service.ear import listen
 from voiceauthd.service.engine import Engine, least_agreement
-from voiceauthd.service.enrolling import Session, Upload, enrolment_reply
-from voiceauthd.service.hub import Hub, Inbox
-from voiceauthd.service.replies import Reply, event_reply, model_reply, profile_reply, refused_reply
-from voiceauthd.service.requests import Call
+from voiceauthd.service.enrolling import Session, Upload, enrolment_reply, no_such_claim
+from voiceauthd.service.hub import Hub
+from voiceauthd.service.monitoring import events
+from voiceauthd.service.replies import Reply, model_reply, profile_reply, refused_reply
+from voiceauthd.service.requests import Call, CallError, error_reply
 from voiceauthd.service.state import State
 from voiceauthd.service.status import status_reply
 
 log = logging.getLogger(__name__)
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
 
 PROTOCOL_VERSION = 1
 CAPABILITIES = ("verify", "identify", "enroll", "monitor", "profiles", "reload")
@@ -48,6 +54,7 @@ class Methods:
         self._reload = reload
         self._claims: Claims = state.claims
         self._upload: Upload | None = None
+        self._changes: set[asyncio.Task[Any]] = set()
         self._table: dict[str, Callable[[Call], Awaitable[None]]] = {
             "Info": self._info,
             "Status": self._status,
@@ -135,7 +142,7 @@ class Methods:
         config, scores = engine.config, self._access.sees_scores(call.peer)
         recogniser = engine.recogniser
         verification = Verification(profile.name, recogniser.compare, recogniser.rule, config.verify)
-        with self._claims.take(call.name, call.peer.uid), listen(engine.live, self._hub) as ear:
+        with self._claims.take(call.name, call.peer.uid), listen(self._state, self._hub) as ear:
             decision = await listening.verify(call, ear, profile, verification, config)
         log.info("verify %r for %s: %s, %s", profile.name, call.peer, decision.outcome.value, decision.reason)
         await call.reply(listening.verified_reply(call, decision, verification, config, scores=scores))
@@ -146,7 +153,7 @@ class Methods:
         config, scores = engine.config, self._access.sees_scores(call.peer)
         recogniser = engine.recogniser
         identification = Identification(recogniser.compare, recogniser.rule, config.verify)
-        with self._claims.take(call.name, call.peer.uid), listen(engine.live, self._hub) as ear:
+        with self._claims.take(call.name, call.peer.uid), listen(self._state, self._hub) as ear:
             identified = await listening.identify(call, ear, identification, config)
         log.info("identify for %s: %s, %s", call.peer, identified.recognition.value, identified.reason)
         await call.reply(listening.identify_reply(identified, identification, config, scores))
@@ -159,41 +166,27 @@ class Methods:
             with self._hub.subscribe() as inbox:
                 engine.live.need()
                 try:
-                    await self._stream_events(call, inbox)
+                    async for event, last in events(inbox, self._state):
+                        await call.reply({"event": event}, continues=not last)
                 finally:
                     self._state.live.release()
         finally:
             self._state.monitors -= 1
 
-    async def _stream_events(self, call: Call, inbox: Inbox) -> None:
-        live = self._state.live
-        sequence = 0
-        started = {"kind": "started", "sequence": sequence, "detail": live.source.description}
-        await call.reply({"event": started | {"time": self._state.clock()}}, continues=True)
-        while (item := await inbox.get()) is not None:
-            dropped, happening = item
-            sequence += dropped
-            event = event_reply(happening, self._state.rule, sequence + 1)
-            if event is None:
-                continue
-            sequence += 1
-            ended = isinstance(happening, SourceChanged) and happening.state is SourceState.ENDED
-            await call.reply({"event": event}, continues=not ended)
-            if ended:
-                return
-
     # Enrolment
 
     async def _enroll(self, call: Call) -> None:
         name = check_name(call.parameters["name"])
+        condition = _condition(call)
+        account = await asyncio.to_thread(_account, name)
         engine = await self._engine()
         existing = self._existing(call, engine, name)
         enrolment = Enrolment(
             name,
             engine.embedder.model,
             engine.config.enroll,
-            condition=call.parameters.get("condition") or "default",
-            owner_uid=_account(name),
+            condition=condition,
+            owner_uid=account,
             existing=existing,
             mode=call.parameters.get("mode") or EnrolMode.NEW,
             min_speech=engine.config.speech.min_speech,
@@ -202,18 +195,19 @@ class Methods:
         session = Session(call, enrolment, engine.config)
         with self._claims.take(call.name, call.peer.uid) as claim:
             if (call.parameters.get("source") or "microphone") == "microphone":
-                with listen(engine.live, self._hub) as ear:
+                with listen(self._state, self._hub) as ear:
                     await session.from_microphone(ear)
             else:
-                self._upload = Upload()
+                self._upload = upload = Upload()
                 try:
-                    await session.from_recordings(self._upload, claim.token, engine.recogniser)
+                    await session.from_recordings(upload, claim.token, engine.recogniser)
                 finally:
                     self._upload = None
-            profile = enrolment.finish()
-            write = engine.store.put if enrolment.mode is not EnrolMode.NEW else engine.store.add
-            written = await asyncio.to_thread(write, profile)
-            engine.refresh()
+                    upload.close()
+            store = engine.store
+            # What was deleted meanwhile is not brought back by adding to it.
+            write = {EnrolMode.NEW: store.add, EnrolMode.ADD: store.replace, EnrolMode.REPLACE: store.put}
+            written = await self._change(write[enrolment.mode], enrolment.finish())
         log.info("enrolled %r for %s: %s", written.name, call.peer, enrolment.summary())
         await call.reply(enrolment_reply(enrolment, "done") | {"profile": profile_reply(written)})
 
@@ -234,7 +228,7 @@ class Methods:
     async def _send_audio(self, call: Call) -> None:
         claim, upload = self._claims.current, self._upload
         if claim is None or upload is None or call.parameters["claim"] != claim.token:
-            raise UsageError("no enrolment waits for recordings under this claim", "no_such_claim")
+            raise no_such_claim()
         self._require(call, owner_uid=claim.uid)
         await upload.put(call.parameters["pcm"], call.parameters.get("end"))
         await call.reply({})
@@ -266,8 +260,9 @@ class Methods:
 
     async def _rename_profile(self, call: Call) -> None:
         engine, profile = await self._profile_for(call)
-        renamed = await asyncio.to_thread(engine.store.rename, profile.name, call.parameters["new_name"])
-        engine.refresh()
+        new_name = call.parameters["new_name"]
+        with _about(new_name):
+            renamed = await self._change(engine.store.rename, profile.name, new_name)
         log.info("renamed %r to %r for %s", profile.name, renamed.name, call.peer)
         await call.reply({"profile": profile_reply(renamed)})
 
@@ -278,8 +273,7 @@ class Methods:
             name = profile.name
         except StorageError:  # what cannot be used can still be deleted
             name = check_name(call.parameters["name"])
-        await asyncio.to_thread(engine.store.delete, name)
-        engine.refresh()
+        await self._change(engine.store.delete, name)
         log.info("deleted %r for %s", name, call.peer)
         await call.reply({})
 
@@ -294,12 +288,50 @@ class Methods:
         profile = import_document(call.parameters["document"])
         name = check_name(call.parameters.get("name") or profile.name)
         # A number that stood for somebody on the machine it was exported from may be anybody here.
-        profile = dataclasses.replace(profile, name=name, owner_uid=_account(name))
+        account = await asyncio.to_thread(_account, name)
+        profile = dataclasses.replace(profile, name=name, owner_uid=account)
         write = engine.store.put if call.parameters.get("replace") else engine.store.add
-        written = await asyncio.to_thread(write, profile)
-        engine.refresh()
+        with _about(name):
+            written = await self._change(write, profile)
         log.info("imported %r for %s", written.name, call.peer)
         await call.reply({"profile": profile_reply(written)})
+
+    async def _change(
+        self, work: Callable[Parameters, Result], *arguments: Parameters.args, **named: Parameters.kwargs
+    ) -> Result:
+        """Changes the store, in a thread; what it then holds is what is compared with. Comes to its end even if the
+        caller has gone: what is on the disk and what is compared with must not differ.
+        """
+
+        async def change() -> Result:
+            try:
+                return await asyncio.to_thread(work, *arguments, **named)
+            finally:
+                self._state.engine.refresh()
+
+        task = asyncio.create_task(change())
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return await asyncio.shield(task)
+
+
+@contextmanager
+def _about(name: str) -> Iterator[None]:
+    """What goes wrong in here is about `name`, which is not the call's own `name`."""
+    try:
+        yield
+    except VoiceauthError as problem:
+        answer = error_reply(problem, {"name": name})
+        if answer is None or answer.error is None:
+            raise
+        raise CallError(answer.error, answer.parameters) from problem
+
+
+def _condition(call: Call) -> str:
+    try:
+        return check_condition(call.parameters.get("condition") or "default")
+    except UsageError as problem:
+        raise MismatchError("condition", str(problem)) from None
 
 
 def _account(name: str) -> int | None:

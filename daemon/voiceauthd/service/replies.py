@@ -79,7 +79,7 @@ def quality_reply(quality: Quality) -> Reply:
 def identified_reply(identified: Identified, rule: Rule, scores: bool) -> Reply:
     """What Identify answers and a window's event says. `scores`: whether the caller may see them.
 
-    Callers who see scores also see the closest identity of an unknown voice.
+    An unknown voice has a score, that of the closest identity, and no identity: a name is always an answer.
     """
     reply: Reply = {
         "decision": identified.recognition.value,

@@ -7,6 +7,7 @@ the first gate let through.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -75,6 +76,8 @@ class Confirmation:
             probability = self._probability(chunk)
             floor = self._threshold - SILERO_HYSTERESIS if self._speech else self._threshold
             self._speech = probability >= floor
+            if not math.isfinite(probability):
+                self._reset_model()  # what is not a number would stay in its memory for ever
         return self._speech
 
 
