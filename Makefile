@@ -18,6 +18,11 @@ PACKAGES := libportaudio2 libsndfile1 libasound2-plugins
 # For tests alone, which are skipped without them: a virtual microphone, a systemd to boot, a shell's way to a socket.
 TEST_PACKAGES := pulseaudio pulseaudio-utils systemd-container socat flite
 
+FETCH_OR_SKIP = $(BIN)/voiceauth model fetch campplus || echo "no CAM++: tests that need it will be skipped" >&2
+
+# More arguments for pytest: make test PYTEST="-k socket"
+PYTEST :=
+
 # Threads that wait for work sleep: on a busy machine spinning ones take the processor from the one that works.
 export OMP_WAIT_POLICY := PASSIVE
 
@@ -30,13 +35,13 @@ help: ## this list
 setup: $(SETUP) ## Debian packages (through apt, with sudo), .venv, pinned packages; nothing else is changed
 
 $(SETUP): pyproject.toml constraints.txt
-	scripts/debian-packages.sh $(PACKAGES)
+	@scripts/debian-packages.sh $(PACKAGES) || echo "going on without; recordings work, a microphone may not" >&2
 	test -x $(BIN)/python || { python=$$(scripts/find-python.sh) && "$$python" -m venv $(VENV); }
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 test-setup: setup
-	scripts/debian-packages.sh $(TEST_PACKAGES) || echo "tests that need these packages will be skipped" >&2
+	@scripts/debian-packages.sh $(TEST_PACKAGES) || echo "tests that need these packages will be skipped" >&2
 
 model: setup ## the CAM++ model (81 MB, once), which demo and tests use
 	$(BIN)/voiceauth model fetch campplus
@@ -50,12 +55,12 @@ run: setup ## the daemon, with config.yaml, on the default microphone
 bench: model ## speed, delay and memory on this machine
 	$(BIN)/voiceauth bench
 
-test: test-setup lint ## lint and all tests but the slow ones; what cannot run here is skipped and says why
-	@$(BIN)/voiceauth model fetch campplus || echo "no CAM++ model: tests that need it will be skipped" >&2
+test: test-setup lint ## ruff, mypy, and all tests but the slow ones; what cannot run here is skipped and says why
+	@$(FETCH_OR_SKIP)
 	$(BIN)/pytest -m "not slow" $(PYTEST)
 
 test-all: test-setup lint ## the same with the slow tests
-	@$(BIN)/voiceauth model fetch campplus || echo "no CAM++ model: tests that need it will be skipped" >&2
+	@$(FETCH_OR_SKIP)
 	$(BIN)/pytest $(PYTEST)
 
 lint: setup ## ruff and mypy

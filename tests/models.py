@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 
 import pytest
+
 from voiceauthd.embed.cache import CAMPPLUS, describe_model, fetch, find
 from voiceauthd.errors import ModelError
 

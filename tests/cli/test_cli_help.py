@@ -6,11 +6,10 @@ import importlib.util
 import json
 import os
 import re
+import resource
 import signal
-import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -137,19 +136,21 @@ def test_a_client_command_loads_nothing_heavy(command):
 
 
 def test_a_client_command_adds_little_to_the_start_of_python():
-    """60 ms is the aim on an idle machine. Compared with bare Python in the same run, because this one may be busy."""
+    """60 ms is the aim. Processor time, in multiples of bare Python's in the same run: this machine may be busy, and
+    may keep no compiled modules. With numpy alone the multiple would be 10."""
 
     def start(*words: str) -> float:
         times = []
         for _ in range(7):
-            began = time.perf_counter()
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run([sys.executable, *words], capture_output=True, check=False)
-            times.append(time.perf_counter() - began)
-        return statistics.median(times)
+            after = resource.getrusage(resource.RUSAGE_CHILDREN)
+            times.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+        return min(times)
 
     bare = start("-c", "pass")
     command = start("-m", "voiceauthd.cli.main", "status", "--socket", "/nonexistent/socket")
-    assert command < 6 * bare
+    assert command < 8 * bare
 
 
 def test_a_reader_that_goes_away_is_no_error():

@@ -19,7 +19,7 @@ class Hub(ThreadingHTTPServer):
     claims    SHA-256 that the hub claims for a file, where it is not the true one
     requests  every path that was asked for
     cut       files whose download breaks off in the middle, and that are gone from then on
-    hang      files whose download stops in the middle, without end
+    hang      files whose download stops in the middle, until `resume` is set
     reached   set when a download hangs
     """
 
@@ -35,7 +35,7 @@ class Hub(ThreadingHTTPServer):
         self.gone: set[str] = set()
         self.hang: set[str] = set()
         self.reached = threading.Event()
-        self.closing = threading.Event()
+        self.resume = threading.Event()
 
     @property
     def endpoint(self) -> str:
@@ -119,8 +119,8 @@ class _Handler(BaseHTTPRequestHandler):
         elif body and file in self.server.hang:
             self.wfile.write(content[: len(content) // 2])
             self.server.reached.set()
-            self.server.closing.wait()
-            self.close_connection = True
+            self.server.resume.wait()
+            self.wfile.write(content[len(content) // 2 :])
         elif body:
             self.wfile.write(content)
 
@@ -137,7 +137,7 @@ def serving(name: str, folder: Path) -> Iterator[Hub]:
     try:
         yield hub
     finally:
-        hub.closing.set()
+        hub.resume.set()
         hub.shutdown()
         thread.join()
         hub.server_close()

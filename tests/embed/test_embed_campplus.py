@@ -14,6 +14,7 @@ import soundfile
 import torch
 from embed_clips import noise
 from models import campplus_cache, development_speech, rows
+
 from voiceauthd.config.schema import ModelConfig
 from voiceauthd.embed.campplus import CAMPPLUS_THRESHOLD
 from voiceauthd.embed.campplus_net import CamPlusPlus
@@ -39,6 +40,8 @@ def reference() -> campplus_reference.CamPlusPlus:
                 tensor.uniform_(0.5, 1.5)
             elif tensor.ndim == 1:
                 tensor.normal_(0, 0.1)
+            elif "cam_layer.linear1" in name or "cam_layer.linear2" in name:
+                tensor.mul_(8)  # so that the masks differ from segment to segment
     return network
 
 
@@ -69,6 +72,18 @@ def test_the_network_is_the_papers(
         expected, got = reference(features), network(features)
     assert torch.cosine_similarity(expected, got).min() >= SAME
     assert torch.allclose(expected, got, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("frames", [2, 99, 100, 101, 199, 200, 201, 350])
+def test_the_masks_change_from_segment_to_segment_as_in_the_paper(
+    reference: campplus_reference.CamPlusPlus, network: CamPlusPlus, frames: int
+) -> None:
+    drifting = torch.randn(2, frames, 128) + torch.linspace(-2, 2, frames)[:, None]
+    layer = reference.get_submodule("xvector.block1.tdnnd1")
+    with torch.inference_mode():
+        expected = layer(drifting.transpose(1, 2)).transpose(1, 2)
+        got = network.blocks[0].layers[0](drifting)
+    assert torch.allclose(expected, got, rtol=1e-4, atol=1e-5)
 
 
 def test_a_checkpoint_that_lacks_a_tensor_is_refused(reference: campplus_reference.CamPlusPlus) -> None:

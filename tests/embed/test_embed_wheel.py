@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+
 from voiceauthd.embed.cache import fetch, list_models
 from voiceauthd.errors import ModelError
 

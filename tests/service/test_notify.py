@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from voiceauthd.errors import ConfigError
 from voiceauthd.service import activation, notify
 

@@ -75,6 +75,7 @@ class Box:
         for name in HOST_FILES:
             shutil.copy(Path("/etc", name), folder / "etc" / name)
         self.write("/etc/passwd", ROOT)
+        self.write("/etc/group", "root:x:0:\n")
         for service in ("systemd-user", "other"):
             self.write(f"/etc/pam.d/{service}", PAM)
         # What pam_systemd would do, which need not be installed: a user's manager must know where its sockets go.

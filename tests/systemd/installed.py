@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from box import BootError, Box, obstacle, wait_until
+
 from voiceauthd.embed.cache import find
 
 CHECKOUT = Path(__file__).resolve().parents[2]

@@ -59,10 +59,26 @@ def _play(script: Script, daemon: Daemon, output: Output, began: float) -> int:
     verdicts = converse(script.conversation, daemon, listener, output)
     trials = [_verify(trial, daemon, output) for trial in script.verifications]
     code = daemon.stop()
-    right = sum(verdict.right for verdict in verdicts) + sum(trials)
-    wanted = len(script.conversation) + len(script.verifications)
-    passed = right == wanted and code == 0
-    delays = [event["latency_ms"] for event in listener.events if event.get("latency_ms") is not None]
+    passed = all([*(verdict.right for verdict in verdicts), *trials]) and len(verdicts) > 0 and code == 0
+    _sum_up(passed, verdicts, trials, listener.events, code, time.monotonic() - began, output)
+    if not passed:
+        _show_log(daemon, output)
+    return ExitCode.OK if passed else ExitCode.REJECT
+
+
+def _sum_up(
+    passed: bool,
+    verdicts: list[Verdict],
+    trials: list[bool],
+    events: list[Mapping[str, Any]],
+    code: int | None,
+    took: float,
+    output: Output,
+) -> None:
+    """The last line. `code`: how the daemon ended; `took`: seconds."""
+    turns = sum(verdict.right for verdict in verdicts)
+    right, wanted = turns + sum(trials), len(verdicts) + len(trials)
+    delays = [event["latency_ms"] for event in events if event.get("latency_ms") is not None]
     middle = statistics.median(delays) if delays else None
     output.object(
         {
@@ -72,21 +88,17 @@ def _play(script: Script, daemon: Daemon, output: Output, began: float) -> int:
                 "right": right,
                 "windows": len(delays),
                 "latency_ms_median": middle,
-                "seconds": round(time.monotonic() - began, 1),
+                "seconds": round(took, 1),
                 "daemon_exit_code": code,
             }
         }
     )
     ending = output.style("passed", "bold", "green") if passed else output.style("FAILED", "bold", "red")
     output.line(
-        f"\ndemo {ending}: {right} of {wanted} decisions right ({sum(v.right for v in verdicts)} of {len(verdicts)} "
-        f"turns, {sum(trials)} of {len(trials)} verifications); {len(delays)} windows, "
-        f"{number(middle, '.0f')} ms late at the median; {time.monotonic() - began:.0f} s"
-        + ("" if code == 0 else f"; the daemon ended with exit code {code}")
+        f"\ndemo {ending}: {right} of {wanted} decisions right ({turns} of {len(verdicts)} turns, {sum(trials)} of "
+        f"{len(trials)} verifications); {len(delays)} windows, {number(middle, '.0f')} ms late at the median; "
+        f"{took:.0f} s" + ("" if code == 0 else f"; the daemon ended with exit code {code}")
     )
-    if not passed:
-        _show_log(daemon, output)
-    return ExitCode.OK if passed else ExitCode.REJECT
 
 
 class Listener:

@@ -102,7 +102,7 @@ def follow(
     last: Mapping[str, Any] = {}
     for reply in replies:
         last = reply
-        output.object(reply)
+        output.object({key: value for key, value in reply.items() if key != "claim"})  # whoever has it may send sound
         state = reply.get("state")
         if state == "take":
             label = f" {labels[takes]}" if labels and takes < len(labels) else ""

@@ -85,7 +85,7 @@ only thing that guards root.
 _CLOSING = """\
 Files:
   /etc/voiceauthd/config.yaml      the configuration; `voiceauth config path` tells which one is used
-  /run/voiceauthd/socket            the daemon's socket; a user's own: $XDG_RUNTIME_DIR/voiceauthd/socket
+  /run/voiceauthd/socket           the daemon's socket; a user's own: $XDG_RUNTIME_DIR/voiceauthd/socket
   /var/lib/voiceauthd/profiles     the enrolled voices; in a checkout: profiles/
   ~/.cache/voiceauthd/models       models fetched by `voiceauth model fetch`
 

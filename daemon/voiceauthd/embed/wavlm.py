@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn.utils import parametrize
 from transformers import WavLMConfig, WavLMForXVector
 from transformers.utils import logging
 
@@ -103,12 +102,4 @@ def _load_network(folder: Path) -> nn.Module:
         first = missing[0] if missing else str(sorted(report["mismatched_keys"])[0])
         raise ModelError(f"{folder}: not the weights of this configuration: {first}", "wrong_architecture")
     network.eval()
-    _fold_weight_norm(network)
     return network
-
-
-def _fold_weight_norm(network: nn.Module) -> None:
-    """Computes the weights of the positional convolution once instead of at every forward: the result is the same."""
-    convolution = network.get_submodule("wavlm.encoder.pos_conv_embed.conv")
-    if parametrize.is_parametrized(convolution, "weight"):
-        parametrize.remove_parametrizations(convolution, "weight", leave_parametrized=True)

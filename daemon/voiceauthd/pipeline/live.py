@@ -31,6 +31,10 @@ log = logging.getLogger(__name__)
 PATIENCE = 0.25
 """Seconds that either thread waits for work before it shows that it is alive."""
 
+UNHURRIED = 0.1
+"""Seconds of sound that are taken at a time while nobody speaks: fewer wake-ups. The beginning of speech is noticed
+later by that; no window is."""
+
 RECENT = 1000
 """So many forwards and latencies are kept for the medians in the status."""
 
@@ -182,16 +186,13 @@ class Live:
                     continue
                 try:
                     self._ensure_open()
-                    self._listen()
-                    backoff = self._audio.backoff
+                    if self._listen():
+                        backoff = self._audio.backoff
                 except EOFError:
-                    self._deliver_flush()
-                    self._source.close()
                     self._end(f"the end of {self._source.description}")
                 except AudioError as failure:
                     log.error("%s", failure)
                     self.failure = failure
-                    self._source.close()
                     self._end(str(failure))
                 except SourceError as failure:
                     self._lose(failure, backoff)
@@ -201,6 +202,8 @@ class Live:
 
     def _end(self, detail: str) -> None:
         """No more sound will come. Told to the world behind the last window."""
+        self._deliver_flush()
+        self._source.close()
         self._state = SourceChanged(SourceState.ENDED, detail)
         self._enqueue(self._state)
 
@@ -218,8 +221,7 @@ class Live:
         if self._state.state is SourceState.ENDED:
             self._serve_marks(None)  # so that whoever waits learns that no sound will come
         with self._woken:
-            if not self._stopping:
-                self._woken.wait(PATIENCE)
+            self._woken.wait_for(lambda: self._stopping or self._wanted(), PATIENCE)
 
     def _ensure_open(self) -> None:
         if self._state.state is SourceState.OPEN:
@@ -231,13 +233,15 @@ class Live:
         self._reopened += lost
         self._change(SourceState.OPEN, self._source.description)
 
-    def _listen(self) -> None:
-        block = self._source.read(PATIENCE)
+    def _listen(self) -> bool:
+        """Whether sound came. A device that opens and stays dumb is not back."""
+        block = self._source.read(PATIENCE, UNHURRIED if self._segmenter.idle else 0.0)
         if block is None:
-            return
+            return False
         self._serve_marks(block)
         for found in self._segmenter.push(block):
             self._deliver(found)
+        return True
 
     def _serve_marks(self, block: Block | None) -> None:
         """Starts a new stretch at the first block that was heard wholly after a mark was set."""

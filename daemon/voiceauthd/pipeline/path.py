@@ -14,6 +14,8 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from voiceauthd.audio.block import Block
 from voiceauthd.embed.embedding import Embedder, Embedding
 from voiceauthd.errors import ModelError
@@ -24,6 +26,9 @@ from voiceauthd.speech.segmenter import Segmenter, segment
 from voiceauthd.speech.window import Window
 
 log = logging.getLogger(__name__)
+
+UNIT = 1e-3
+"""How far the squared length of an embedding may be from 1: rounding. Longer vectors would score too high."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -63,10 +68,10 @@ class Recogniser:
 
     def recognise(self, windows: Sequence[Window]) -> list[Heard | Failed]:
         """One result a window, in order. Windows of equal length share a forward. Never raises for bad sound."""
-        gallery, rule = self.gallery, self.rule
         began = time.monotonic()
         embedded = self.embed(windows)
         forward = time.monotonic() - began
+        gallery, rule = self.gallery, self.rule  # as they are now: who was deleted during the forward is not heard
         results: list[Heard | Failed] = []
         for window, embedding in zip(windows, embedded, strict=True):
             if isinstance(embedding, Failed):
@@ -97,7 +102,8 @@ class Recogniser:
     def _forward(self, windows: Sequence[Window]) -> list[Embedding]:
         try:
             with self._model_in_use:
-                embeddings = self.embedder.embed([window.samples for window in windows])
+                embeddings = list(self.embedder.embed([window.samples for window in windows]))
+            usable = all(_is_usable(embedding) for embedding in embeddings)
         except ModelError:
             raise
         except Exception as failure:
@@ -105,7 +111,14 @@ class Recogniser:
             raise ModelError(f"the model failed: {failure}") from failure
         if len(embeddings) != len(windows):
             raise ModelError(f"the model gave {len(embeddings)} embeddings for {len(windows)} windows")
+        if not usable:
+            raise ModelError("the model gave no usable embedding (not finite, of another length or dimension)")
         return embeddings
+
+
+def _is_usable(embedding: Embedding) -> bool:
+    vector = embedding.vector
+    return vector.shape == (embedding.model.dimension,) and abs(float(np.dot(vector, vector)) - 1.0) < UNIT
 
 
 def follow(blocks: Iterable[Block], segmenter: Segmenter, recogniser: Recogniser) -> Iterator[Heard | Failed]:

@@ -41,7 +41,7 @@ def identify(scores: Sequence[Score], net_speech: float, rule: Rule) -> Identifi
     margin = best.cosine - ranked[1].cosine if len(ranked) > 1 else None
     if not best.cosine >= rule.threshold:
         return Identified(Recognition.UNKNOWN, "no_match", None, best, margin)
-    if margin is not None and not margin >= rule.margin:
+    if not _leads(margin, rule):
         return Identified(Recognition.UNKNOWN, "ambiguous", None, best, margin)
     return Identified(Recognition.KNOWN, "match", best.name, best, margin)
 
@@ -63,6 +63,11 @@ def verify(name: str, scores: Sequence[Score], net_speech: float, rule: Rule) ->
     margin = score.cosine - max(others) if others else None
     if not score.cosine >= rule.threshold:
         return Decision(Outcome.REJECT, "no_match", score, margin)
-    if margin is not None and not margin >= rule.margin:
+    if not _leads(margin, rule):
         return Decision(Outcome.REJECT, "ambiguous", score, margin)
     return Decision(Outcome.ACCEPT, "match", score, margin)
+
+
+def _leads(margin: float | None, rule: Rule) -> bool:
+    """Whether an identity is far enough before the next one. In a tie nobody is, even where no margin is asked for."""
+    return margin is None or (margin >= rule.margin and margin > 0.0)

@@ -9,10 +9,12 @@
                                      |----tail----|
 
 The result does not depend on how the sound was cut into blocks: everything is counted in frames from the first sample.
+A frame with samples that are not numbers is lost sound, like a gap: no detector, no noise level and no window gets it.
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator
 from itertools import islice
@@ -34,6 +36,9 @@ PAD = 0.1
 ONSET_SHARE = 0.8
 """So much of the onset time must be voiced. All of it would miss words with a stop in them."""
 
+SHORTEST = 1.0
+"""Seconds. No model takes a shorter window, whatever the configuration calls enough speech."""
+
 NEW_SPEECH = 0.5
 """Seconds of speech that no earlier window held, below which a tail is not worth a forward."""
 
@@ -43,7 +48,7 @@ class Segmenter:
 
     def __init__(self, config: SpeechConfig) -> None:
         """Raises `ModelError`, reason `vad_unavailable`, if a detector cannot load."""
-        self._gate = FirstGate(config.aggressiveness)
+        self._aggressiveness = config.aggressiveness
         self._confirmation = Confirmation(config.confirm_threshold) if config.confirm else None
         self._frame = config.frame_ms * RATE // 1000
         self._onset = max(1, self._frames(config.onset))
@@ -52,24 +57,36 @@ class Segmenter:
         self._window = self._frames(config.window)
         self._hop = self._frames(config.hop)
         self._min_speech = config.min_speech
+        self._new_speech = self._frames(NEW_SPEECH)
         self._utterances = 0
-        self._noise = NoiseMeter(self._frame)
-        self.reset()
+        self.restart()
 
     @property
     def utterances(self) -> int:
         """How many utterances have begun, since the segmenter was made."""
         return self._utterances
 
+    @property
+    def idle(self) -> bool:
+        """Whether nothing like speech is heard just now."""
+        return not self._awake
+
     def _frames(self, seconds: float) -> int:
         return round(seconds * RATE / self._frame)
 
+    def restart(self) -> None:
+        """Another recording follows: `reset`, and forgets the noise and what the first detector has got used to."""
+        self._gate = FirstGate(self._aggressiveness)
+        self._noise = NoiseMeter(self._frame)
+        self.reset()
+
     def reset(self) -> None:
-        """Drops the utterance that is under way and all sound that was kept: what follows stands on its own."""
+        """Drops the utterance that is under way and all sound that was kept; the noise of the room stays known."""
         self._pending: Samples = np.empty(0, dtype=np.float32)
         self._ring: deque[Frame] = deque(maxlen=self._frames(PRE_ROLL) + self._onset)
         self._voiced: deque[bool] = deque(maxlen=self._onset)
         self._awake = False  # the first gate let sound through and the confirmation listens
+        self._heard = 0.0  # when the newest frame was heard
         self._quiet = 0  # frames since anything was voiced (awake) or speech (in an utterance)
         self._utterance: _Utterance | None = None
         if self._confirmation is not None:
@@ -92,7 +109,7 @@ class Segmenter:
         return found
 
     def flush(self, captured: float) -> list[Speech]:
-        """Ends the utterance that is under way, as if silence followed."""
+        """Ends the utterance that is under way, as if silence followed. `captured`: now."""
         if self._utterance is None:
             return []
         found = self._end(self._utterance, captured)
@@ -100,15 +117,21 @@ class Segmenter:
         return found
 
     def _hear(self, samples: Samples, start: int, captured: float) -> list[Speech]:
+        strength = power(samples)
+        if not math.isfinite(strength):
+            found = self.flush(captured)
+            self.reset()
+            return found
+        self._heard = captured
         voiced = self._gate.voiced(samples)
         if not self._awake:
             self._voiced.append(voiced)
-            self._keep(Frame(samples, power(samples), speech=False))
+            self._keep(Frame(samples, strength, speech=False))
             if len(self._voiced) == self._onset and sum(self._voiced) >= ONSET_SHARE * self._onset:
                 return self._wake(start, captured)
             return []
         speech = self._confirmation.speech(samples) if self._confirmation is not None else voiced
-        frame = Frame(samples, power(samples), speech)
+        frame = Frame(samples, strength, speech)
         if self._utterance is None:
             self._quiet = 0 if voiced else self._quiet + 1
             self._keep(frame)
@@ -142,7 +165,7 @@ class Segmenter:
         """The newest frame in the ring is the first that is speech for certain: an utterance begins with the ring."""
         self._utterances += 1
         first = start + self._frame - sum(len(frame.samples) for frame in self._ring)
-        utterance = _Utterance(self._utterances, first, self._window, self._noise.power)
+        utterance = _Utterance(self._utterances, first, self._first, self._window, self._noise.power)
         self._utterance = utterance
         self._quiet = 0
         for frame in self._ring:
@@ -153,34 +176,35 @@ class Segmenter:
     def _follow(self, utterance: _Utterance, frame: Frame, captured: float) -> list[Speech]:
         utterance.append(frame)
         found: list[Speech] = []
-        if utterance.length >= self._first and (utterance.length - self._first) % self._hop == 0:
-            found += self._cut(utterance, utterance.length, captured, least_new=0.0)
+        if utterance.length >= utterance.due:
+            utterance.due = utterance.length + self._hop
+            found += self._cut(utterance, utterance.length, captured, least_new=1)
         self._quiet = 0 if frame.speech else self._quiet + 1
         if self._quiet >= self._hangover:
             found += self._end(utterance, captured)
             self.reset()
         return found
 
-    def _cut(self, utterance: _Utterance, end: int, captured: float, least_new: float) -> list[Speech]:
-        """The window that ends with frame `end`, if it has enough speech, and `least_new` seconds of it are new."""
+    def _cut(self, utterance: _Utterance, end: int, captured: float, least_new: int) -> list[Speech]:
+        """The window that ends with frame `end`, if it has enough speech, and `least_new` frames of it are new."""
         frames = utterance.frames(end - self._window, end)
-        if not frames:
+        if len(frames) * self._frame < SHORTEST * RATE:
             return []
         samples = np.concatenate([frame.samples for frame in frames])
         quality = measure(samples, frames, utterance.noise)
-        new_speech = utterance.new_speech_frames(end) * self._frame / RATE
-        if not (quality.net_speech >= self._min_speech and new_speech >= least_new):
+        new = utterance.new_speech_frames(end)
+        if not (quality.net_speech >= self._min_speech and new >= least_new):
             return []
         utterance.cut_at(end)
         start = utterance.start + end * self._frame - len(samples)
-        return [Window(samples, start, captured, utterance.ordinal, quality, new_speech)]
+        return [Window(samples, start, captured, utterance.ordinal, quality, new * self._frame / RATE)]
 
     def _end(self, utterance: _Utterance, captured: float) -> list[Speech]:
         for frame in utterance.frames(utterance.length - self._quiet + self._frames(PAD), utterance.length):
             self._noise.hear(frame)
         end = min(utterance.length, utterance.last_speech + 1 + self._frames(PAD))
-        heard = captured - (utterance.length - end) * self._frame / RATE
-        found = self._cut(utterance, end, heard, NEW_SPEECH)
+        heard = self._heard - (utterance.length - end) * self._frame / RATE
+        found = self._cut(utterance, end, heard, self._new_speech)
         net_speech = utterance.speech_frames * self._frame / RATE
         found.append(SpeechEnded(utterance.ordinal, utterance.start + end * self._frame, captured, net_speech))
         return found
@@ -189,9 +213,10 @@ class Segmenter:
 class _Utterance:
     """The frames of one utterance; only as many are kept as a window needs."""
 
-    def __init__(self, ordinal: int, start: int, window: int, noise: float | None) -> None:
+    def __init__(self, ordinal: int, start: int, due: int, window: int, noise: float | None) -> None:
         self.ordinal = ordinal
         self.start = start
+        self.due = due  # length at which a window is to be cut next
         self.noise = noise
         self.length = 0
         self.speech_frames = 0
@@ -208,7 +233,7 @@ class _Utterance:
         self._kept.append(frame)
         self.length += 1
         # A tail reaches back a whole window from the last speech, which may lie a hangover before the newest frame.
-        if len(self._kept) > self._window + max(0, self.length - 1 - self.last_speech):
+        while len(self._kept) > self._window + max(0, self.length - 1 - self.last_speech):
             self._kept.popleft()
             self._dropped += 1
 
@@ -225,7 +250,8 @@ class _Utterance:
 
 
 def segment(blocks: Iterable[Block], segmenter: Segmenter) -> Iterator[Speech]:
-    """The whole of a finite stream, the last utterance included."""
+    """The whole of a finite stream, the last utterance included; what the segmenter heard before is forgotten."""
+    segmenter.restart()
     captured = 0.0
     for block in blocks:
         captured = block.captured

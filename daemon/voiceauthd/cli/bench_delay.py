@@ -1,0 +1,108 @@
+"""From the end of a window to its event at a client, in real time, and whether a live source loses windows.
+
+The end of a window is when its last sample was heard, which the feeder knows; the event has come when the client has
+parsed it. The forward, which the event tells, is taken off. Only windows that end with a hop count: they are cut the
+moment their last sample is heard. The tail of an utterance is known only after the hangover, by design.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from voiceauthd.audio.block import RATE
+from voiceauthd.cli.bench_child import Child
+from voiceauthd.cli.bench_report import Figure, median, percentile
+from voiceauthd.cli.bench_setting import Setting
+from voiceauthd.cli.bench_sound import FRAME, Event, Feeder, Monitor, continuous_speech, noise
+from voiceauthd.client import Client
+from voiceauthd.config.schema import SpeechConfig
+
+TARGET_MEDIAN_MS = 20
+TARGET_P99_MS = 50
+
+ROOM_DBFS = -75.0
+"""Of the silence before and after the speech: a quiet room."""
+
+LEAD, REST = 1.0, 2.0
+"""Seconds of silence before the speech, and after it, which end the last utterance."""
+
+WORK_LIMIT = 60.0
+"""Seconds for the daemon to work off what waits when the sound has ended."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """A window that ended with a hop, and what became of it. Seconds.
+
+    ended     when its last sample was heard
+    arrived   when the client had its event
+    forward   in the model
+    """
+
+    ended: float
+    arrived: float
+    forward: float
+
+    @property
+    def whole(self) -> float:
+        return self.arrived - self.ended
+
+    @property
+    def beyond(self) -> float:
+        """What is not the forward."""
+        return self.whole - self.forward
+
+
+def measure_delay(setting: Setting) -> list[Figure]:
+    """Feeds a daemon on its standard input, and monitors it."""
+    model = setting.models.chosen()
+    speech = SpeechConfig()
+    seconds = speech.first + speech.hop * setting.effort.windows
+    sound = np.concatenate((noise(LEAD, ROOM_DBFS), continuous_speech(seconds), noise(REST, ROOM_DBFS)))
+    setting.say(f"delay: starting {model.label}")
+    with Child(setting.folder, model, {"source": "-", "block_ms": 1000 * FRAME // RATE}) as child:
+        child.wait_ready()
+        with Monitor(child.socket) as monitor, Feeder(child.stdin, sound) as feeder:
+            setting.say(f"delay: {len(sound) / RATE:.0f} s of sound in real time")
+            feeder.wait()
+            child.stdin.close()
+            monitor.wait_for_source("ended", limit=WORK_LIMIT)
+        with Client(child.socket) as client:
+            status = client.call("Status")
+    hops = hop_windows(monitor.arrived, feeder, speech)
+    beyond = [1000.0 * hop.beyond for hop in hops]
+    named = f"{model.label}{', ' + model.note if model.note else ''}"
+    return [
+        median("beyond the forward, median", beyond, "ms", TARGET_MEDIAN_MS, named),
+        percentile("beyond the forward, 99th percentile", beyond, 99, "ms", TARGET_P99_MS),
+        median("the forward in the daemon, median", [1000.0 * hop.forward for hop in hops], "ms"),
+        median("end of window to event, median", [1000.0 * hop.whole for hop in hops], "ms"),
+        Figure("windows cut from a live source", int(status["windows"]["cut"]), "windows", 1),
+        Figure("windows dropped from a live source", int(status["queue"]["dropped"]), "windows", 1, 0),
+    ]
+
+
+def hop_windows(arrived: Sequence[tuple[float, Event]], feeder: Feeder, speech: SpeechConfig) -> list[Hop]:
+    """The windows among `arrived` that ended with a hop; tails and windows that failed are left out."""
+    began = [_samples(event, "start") for _, event in arrived if event["kind"] == "speech"]
+    ends = {_samples(event, "start") for _, event in arrived if event["kind"] == "silence"}
+    first, hop = round(speech.first * RATE), round(speech.hop * RATE)
+    found: list[Hop] = []
+    for when, event in arrived:
+        if event["kind"] != "window" or event.get("forward_ms") is None:
+            continue
+        start = _samples(event, "start")
+        end = start + _samples(event, "duration")
+        utterance = max((beginning for beginning in began if beginning <= start), default=None)
+        if utterance is None or end in ends or (end - utterance - first) % hop:
+            continue
+        found.append(Hop(feeder.heard_at(end), when, event["forward_ms"] / 1000.0))
+    return found
+
+
+def _samples(event: Event, key: str) -> int:
+    """The protocol rounds seconds to 0.1 ms; windows and utterances are whole frames, of 20 ms."""
+    return round(float(event[key]) * RATE / FRAME) * FRAME

@@ -1,0 +1,328 @@
+"""The client commands that enrol, monitor and look after the daemon, against a daemon that says what a test wants."""
+
+from __future__ import annotations
+
+import base64
+import json
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import soundfile
+from fake_daemon import HANG_UP, FakeDaemon, done, going, refusal, voiceauth
+from voiceauthd.errors import ExitCode
+
+EVENT = {
+    "kind": "window",
+    "sequence": 3,
+    "time": 1_700_000_000.25,
+    "start": 1.5,
+    "duration": 3.0,
+    "quality": {"net_speech": 2.4, "snr_db": 21.0, "clipping": 0.0, "level_dbfs": -26.0},
+    "decision": "known",
+    "identity": "alice",
+    "reason": "match",
+    "score": 0.71,
+    "margin": 0.34,
+    "calibrated": False,
+    "latency_ms": 84.2,
+    "forward_ms": 61.0,
+}
+
+PROFILE = {
+    "name": "alice",
+    "usable": True,
+    "problem": None,
+    "created": "2026-01-01T00:00:00+00:00",
+    "updated": "2026-01-02T00:00:00+00:00",
+    "owner_uid": 0,
+    "model": "campplus@1 (92f2)",
+    "exemplars": 5,
+    "net_speech": 22.5,
+    "conditions": ["default"],
+}
+
+
+def test_monitor_prints_a_line_an_event_with_who_how_sure_and_how_late(tmp_path):
+    events = [
+        {"kind": "started", "sequence": 0, "time": 1.7e9, "detail": "microphone 'pulse'"},
+        {"kind": "speech", "sequence": 1, "time": 1.7e9, "start": 1.0},
+        EVENT,
+        {**EVENT, "decision": "unknown", "identity": None, "reason": "no_match", "score": None, "margin": None},
+        {"kind": "dropped", "sequence": 4, "time": 1.7e9, "count": 2, "detail": "windows"},
+    ]
+    with FakeDaemon(tmp_path / "s", lambda _: [*(going(event=event) for event in events), HANG_UP]) as daemon:
+        result = voiceauth("monitor", "--count", "5", socket=daemon.path)
+    lines = result.stdout.splitlines()
+    assert result.returncode == 0
+    assert len(lines) == 5
+    for part in ("alice", "cosine 0.71", "margin +0.34", "uncalibrated", "2.4 s speech", "SNR 21 dB", "84 ms late"):
+        assert part in lines[2]
+    assert "unknown" in lines[3]
+    assert "score not shown" in lines[3]
+    assert "dropped 2" in lines[4]
+
+
+def test_monitor_as_json_gives_the_interface_s_own_objects(tmp_path):
+    with FakeDaemon(tmp_path / "s", lambda _: [going(event=EVENT), done(event=EVENT)]) as daemon:
+        result = voiceauth("monitor", "--json", socket=daemon.path)
+    assert [json.loads(line) for line in result.stdout.splitlines()] == [EVENT, EVENT]
+    assert result.returncode == 0
+
+
+def test_a_monitor_that_the_daemon_leaves_is_no_success(tmp_path):
+    with FakeDaemon(tmp_path / "s", lambda _: [going(event=EVENT), HANG_UP]) as daemon:
+        assert voiceauth("monitor", socket=daemon.path).returncode == ExitCode.NOT_RUNNING
+
+
+def test_monitor_ends_without_complaint_when_nobody_reads_any_more(tmp_path):
+    stop = threading.Event()
+
+    def forever(_request):
+        while not stop.wait(0.01):
+            yield going(event=EVENT)
+
+    with FakeDaemon(tmp_path / "s", forever) as daemon:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "voiceauthd.cli.main", "monitor", "--socket", daemon.path],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert process.stdout is not None
+        assert b"alice" in process.stdout.readline()
+        process.stdout.close()
+        _, complaints = process.communicate(timeout=30)
+        stop.set()
+    assert (process.returncode, complaints) == (0, b"")
+
+
+def test_what_the_daemon_says_cannot_command_the_terminal(tmp_path):
+    evil = {**EVENT, "identity": "ali\x1b[31mce\r\n"}
+    with FakeDaemon(tmp_path / "s", lambda _: [done(event=evil)]) as daemon:
+        result = voiceauth("monitor", socket=daemon.path)
+    assert "\x1b" not in result.stdout
+    assert result.stdout.count("\n") == 1
+
+
+def test_profiles_are_listed_with_the_refused_ones_and_why(tmp_path):
+    torn = {**PROFILE, "name": "bob", "usable": False, "problem": "torn at byte 7", "conditions": []}
+    with FakeDaemon(tmp_path / "s", lambda _: [done(profiles=[PROFILE, torn])]) as daemon:
+        result = voiceauth("profiles", "list", socket=daemon.path)
+    assert result.returncode == 0
+    assert "torn at byte 7" in result.stdout
+    assert "22 s" in result.stdout
+
+
+def test_an_export_is_private_whole_and_never_over_another_file(tmp_path):
+    target = tmp_path / "alice.json"
+    with FakeDaemon(tmp_path / "s", lambda _: [done(document='{"secret": 1}')]) as daemon:
+        assert voiceauth("profiles", "export", "alice", str(target), socket=daemon.path).returncode == 0
+        assert target.read_text() == '{"secret": 1}'
+        assert target.stat().st_mode & 0o777 == 0o600
+        target.write_text("mine")
+        again = voiceauth("profiles", "export", "alice", str(target), socket=daemon.path)
+        assert again.returncode == ExitCode.USAGE
+        assert target.read_text() == "mine"
+        forced = voiceauth("profiles", "export", "alice", str(target), "--force", socket=daemon.path)
+        assert forced.returncode == 0
+        assert target.read_text() == '{"secret": 1}'
+        default = voiceauth("profiles", "export", "alice", socket=daemon.path, cwd=tmp_path)
+        assert default.returncode == 0
+        piped = voiceauth("profiles", "export", "alice", "-", socket=daemon.path)
+        assert piped.stdout == '{"secret": 1}\n'
+        climbing = voiceauth("profiles", "export", "../x", socket=daemon.path, cwd=tmp_path)
+        assert climbing.returncode == ExitCode.USAGE
+    assert {path.name for path in tmp_path.iterdir()} == {"s", "alice.json", "alice.profile.json"}
+
+
+def test_an_export_to_where_nothing_can_be_written_leaves_nothing(tmp_path):
+    with FakeDaemon(tmp_path / "s", lambda _: [done(document="{}")]) as daemon:
+        result = voiceauth("profiles", "export", "alice", str(tmp_path / "no" / "x"), socket=daemon.path)
+    assert result.returncode == ExitCode.STORAGE
+    assert {path.name for path in tmp_path.iterdir()} == {"s"}
+
+
+def test_an_import_sends_the_document_and_refuses_what_is_none(tmp_path):
+    (tmp_path / "p.json").write_text('{"name": "alice"}')
+    (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "long").write_text("x" * 70_000)
+    with FakeDaemon(tmp_path / "s", lambda _: [done(profile=PROFILE)]) as daemon:
+        words = ("profiles", "import")
+        result = voiceauth(*words, str(tmp_path / "p.json"), "--name", "bob", "--replace", socket=daemon.path)
+        assert result.returncode == 0, result.stderr
+        assert daemon.requests[-1]["parameters"] == {"document": '{"name": "alice"}', "name": "bob", "replace": True}
+        for file in ("binary", "long", "missing"):
+            assert voiceauth(*words, str(tmp_path / file), socket=daemon.path).returncode == ExitCode.STORAGE
+        assert len(daemon.requests) == 1
+
+
+def test_deleting_asks_first_and_without_anybody_to_ask_does_nothing(tmp_path):
+    with FakeDaemon(tmp_path / "s", lambda _: [done()]) as daemon:
+        assert voiceauth("profiles", "delete", "alice", socket=daemon.path).returncode == ExitCode.USAGE
+        assert daemon.requests == []
+        assert voiceauth("profiles", "delete", "alice", "--yes", socket=daemon.path).returncode == 0
+        assert daemon.requests[0]["method"] == "org.voiceauthd.DeleteProfile"
+
+
+def enrolling(state, **more):
+    return {"state": state, "exemplars": 0, "exemplars_needed": 2, "net_speech": 0.0, "net_speech_needed": 8.0, **more}
+
+
+QUALITY = {"net_speech": 4.1, "snr_db": 20.0, "clipping": 0.0, "level_dbfs": -26.0}
+
+
+def test_enrolling_at_the_microphone_prompts_and_says_why_a_take_was_refused(tmp_path):
+    def answer(_request):
+        yield going(**enrolling("listening"))
+        yield going(**enrolling("speech"))
+        yield going(
+            **enrolling("take", accepted=False, reason="too_noisy", advice="Close the window.", quality=QUALITY)
+        )
+        yield going(**enrolling("take", accepted=True, quality=QUALITY, exemplars=1, net_speech=4.1))
+        yield done(**enrolling("done", exemplars=2, net_speech=8.2, profile=PROFILE))
+
+    with FakeDaemon(tmp_path / "s", answer) as daemon:
+        result = voiceauth("enroll", "alice", "--condition", "headset", "--timeout", "60", socket=daemon.path)
+        (request,) = daemon.requests
+    assert result.returncode == 0, result.stderr
+    assert request["more"] is True
+    assert request["parameters"] == {
+        "name": "alice",
+        "mode": "new",
+        "source": "microphone",
+        "condition": "headset",
+        "timeout": 60.0,
+    }
+    assert "take 1: refused  too_noisy: Close the window." in result.stdout
+    assert "take 2: accepted" in result.stdout
+    assert result.stdout.count(".\n") >= 3  # the sentences to read
+    assert result.stdout.splitlines()[-1].startswith("enrolled alice: 5 exemplars")
+    assert "[############------------] 4.1 of 8 s, 1 of 2 exemplars" in result.stderr
+
+
+def test_an_enrolment_that_ends_without_a_profile_is_no_success(tmp_path):
+    for index, end in enumerate(([HANG_UP], [done(**enrolling("take"))], [done(**enrolling("done"))])):
+        replies = [going(**enrolling("listening")), *end]
+        with FakeDaemon(tmp_path / f"s{index}", lambda _, replies=replies: replies) as daemon:
+            assert voiceauth("enroll", "alice", socket=daemon.path).returncode == ExitCode.NOT_RUNNING
+
+
+@pytest.fixture
+def recordings(tmp_path):
+    """Two recordings, 2.5 s and 1 s, of noise that stands for speech here: nobody listens to it."""
+    files = []
+    for number, length in enumerate((40_000, 16_000)):
+        path = tmp_path / f"take{number}.wav"
+        noise = np.random.default_rng(number).normal(0, 0.1, length).astype(np.float32)
+        soundfile.write(path, noise, 16_000, subtype="PCM_16")
+        files.append(path)
+    return files
+
+
+def test_recordings_are_sent_whole_in_pieces_with_the_claim_and_the_ends(tmp_path, recordings):
+    finished = threading.Event()
+
+    def answer(request):
+        if request["method"].endswith("SendAudio"):
+            if request["parameters"].get("end") == "all":
+                finished.set()
+            yield done()
+            return
+        yield going(**enrolling("listening", claim="token-1"))
+        assert finished.wait(20)
+        for _ in recordings:
+            yield going(**enrolling("take", accepted=True, quality=QUALITY))
+        yield done(**enrolling("done", profile=PROFILE))
+
+    with FakeDaemon(tmp_path / "s", answer) as daemon:
+        result = voiceauth("enroll", "alice", *map(str, recordings), "--replace", socket=daemon.path)
+        pieces = [request["parameters"] for request in daemon.requests[1:]]
+    assert result.returncode == 0, result.stderr
+    assert daemon.requests[0]["parameters"] == {"name": "alice", "mode": "replace", "source": "recordings"}
+    assert {piece["claim"] for piece in pieces} == {"token-1"}
+    assert [piece.get("end") for piece in pieces] == [None, None, "take", "all"]
+    assert all(len(base64.b64decode(piece["pcm"])) <= 32 * 1024 for piece in pieces)
+    sent = b"".join(base64.b64decode(piece["pcm"]) for piece in pieces)
+    original = np.concatenate([soundfile.read(path, dtype="int16")[0] for path in recordings])
+    assert np.array_equal(np.frombuffer(sent, dtype="<i2"), original)
+    assert "take 1" in result.stdout
+    assert "take0.wav" in result.stdout
+
+
+def test_why_an_enrolment_ended_goes_before_the_sender_s_own_failure(tmp_path, recordings):
+    ended = threading.Event()
+
+    def answer(request):
+        if request["method"].endswith("SendAudio"):
+            yield refusal("Cancelled", detail="no such claim")
+            ended.set()
+            return
+        yield going(**enrolling("listening", claim="token-1"))
+        assert ended.wait(20)
+        yield refusal("EnrolmentIncomplete", reason="too_noisy", detail="all takes were too noisy")
+
+    with FakeDaemon(tmp_path / "s", answer) as daemon:
+        result = voiceauth("enroll", "alice", *map(str, recordings), socket=daemon.path)
+    assert result.returncode == ExitCode.AUDIO
+    assert "all takes were too noisy" in result.stderr
+
+
+def test_a_sender_that_fails_ends_the_enrolment_with_its_error(tmp_path, recordings):
+    def answer(request):
+        if request["method"].endswith("SendAudio"):
+            yield refusal("TooManyConnections", limit=1)
+            return
+        yield going(**enrolling("listening", claim="token-1"))
+        threading.Event().wait(20)
+
+    with FakeDaemon(tmp_path / "s", answer) as daemon:
+        assert voiceauth("enroll", "alice", *map(str, recordings), socket=daemon.path).returncode == ExitCode.BUSY
+
+
+def test_a_recording_that_cannot_be_used_is_refused_before_anything_is_sent(tmp_path, recordings):
+    (tmp_path / "empty.wav").write_bytes(b"")
+    (tmp_path / "text.wav").write_text("this is no sound")
+    with FakeDaemon(tmp_path / "s", lambda _: []) as daemon:
+        for bad in ("missing.wav", "empty.wav", "text.wav"):
+            result = voiceauth("enroll", "alice", str(recordings[0]), str(tmp_path / bad), socket=daemon.path)
+            assert result.returncode == ExitCode.AUDIO
+            assert bad in result.stderr
+        assert daemon.requests == []
+
+
+def test_status_is_readable_and_its_json_is_the_daemon_s(tmp_path):
+    status = {
+        "ready": True,
+        "state": "degraded",
+        "problem": "the microphone was lost",
+        "uptime": 3700.0,
+        "model": {
+            "name": "campplus",
+            "revision": "cn_en_common",
+            "digest": "92f29b94e694",
+            "dimension": 192,
+            "calibrated": False,
+            "threshold": 0.45,
+        },
+        "source": {"description": "microphone", "state": "lost", "overflows": 1, "reopened": 2},
+        "queue": {"depth": 0, "capacity": 16, "dropped": 3},
+        "windows": {"cut": 9, "embedded": 9, "failed": 0},
+        "latency_ms": {"count": 9, "median": 80.1, "p99": 120.0},
+        "connections": 1,
+        "monitors": 0,
+        "memory_mib": 400.0,
+    }
+    with FakeDaemon(tmp_path / "s", lambda _: [done(**status)]) as daemon:
+        text = voiceauth("status", socket=daemon.path)
+        as_json = voiceauth("status", "--json", socket=daemon.path)
+    assert text.returncode == 0, text.stderr
+    for part in ("degraded: the microphone was lost", "1 h 01 min", "threshold 0.45 uncalibrated", "80.1 ms"):
+        assert part in text.stdout
+    assert json.loads(as_json.stdout) == status
+
+
+def test_reload_says_what_changed(tmp_path):
+    with FakeDaemon(tmp_path / "s", lambda _: [done(changed=["audio.device"])]) as daemon:
+        assert voiceauth("reload", socket=daemon.path).stdout == "changed: audio.device\n"

@@ -1,0 +1,61 @@
+"""Fixtures of the tests of the whole daemon. A start takes seconds, so one daemon serves all tests that leave it as it
+was.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from daemon_box import Box, with_model
+from daemon_room import PEOPLE, takes
+from virtual_mic import virtual_mic  # noqa: F401  a fixture is used by its name
+
+
+ENOUGH = {"enroll": {"speech": 10, "exemplars": 3}}
+"""Half of what is asked for by default, to save time."""
+
+
+@pytest.fixture(scope="session")
+def _shared() -> Iterator[Box]:
+    """The daemon that all share: Ralph and Susan are enrolled, and it hears what is played in its room."""
+    environment = with_model()
+    # Not below pytest's own folder, into which other users may not look: some tests call as other users.
+    folder = Path(tempfile.mkdtemp(prefix="voiceauthd-"))
+    folder.chmod(0o755)
+    try:
+        with Box(folder, ENOUGH, environment=environment) as box:
+            box.await_ready()
+            for person in PEOPLE:
+                box.enroll(person, takes(person))
+            yield box
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def box(_shared: Box) -> Iterator[Box]:
+    """The shared daemon. After each test it must be free again; whom the test has enrolled is deleted."""
+    yield _shared
+    assert _shared.room is not None
+    _shared.room.hush()
+    _shared.await_idle()
+    for name in _shared.names():
+        if name not in PEOPLE:
+            _shared.ask("DeleteProfile", name=name)
+    assert _shared.names() == list(PEOPLE)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A short path of the test's own, for a socket's path must be short."""
+    made = Path(tempfile.mkdtemp(prefix="voiceauthd-"))
+    yield made
+    shutil.rmtree(made, ignore_errors=True)

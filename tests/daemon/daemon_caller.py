@@ -1,0 +1,129 @@
+"""A client for tests: one connection, no thread, every reply held against the interface."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from voiceauthd.protocol.interface import VARLINK, VOICEAUTHD, load
+from voiceauthd.protocol.wire import MAX_REPLY, NUL, Decoder, Reply, Request, encode_request, parse_reply
+
+
+class RefusedError(Exception):
+    """A call was answered with an error. `error`: its short name; `parameters`: what came with it."""
+
+    def __init__(self, error: str, parameters: dict[str, Any]) -> None:
+        super().__init__(f"{error} {parameters}")
+        self.error = error
+        self.parameters = parameters
+
+
+class HungUpError(Exception):
+    """The daemon closed the connection."""
+
+
+class Caller:
+    """One connection, one call at a time. Waits `patience` seconds at most for each reply, and fails the test then."""
+
+    def __init__(self, path: Path | str, patience: float) -> None:
+        self._patience = patience
+        self._decoder = Decoder(MAX_REPLY, NUL)
+        self._arrived: list[bytes] = []
+        self._method = ""
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self.socket.connect(os.fspath(path))
+        except BaseException:
+            self.socket.close()
+            raise
+
+    def __enter__(self) -> Caller:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Vanishes, whatever goes on."""
+        self.socket.close()
+
+    def send(self, method: str, *, more: bool = True, **parameters: object) -> None:
+        """Calls, and does not wait."""
+        self._method = method
+        self.socket.sendall(encode_request(Request(f"{VOICEAUTHD}.{method}", dict(parameters), more=more)))
+
+    def ask(self, method: str, **parameters: object) -> dict[str, Any]:
+        """Calls for the one answer. Raises `RefusedError`."""
+        self.send(method, more=False, **parameters)
+        reply = self.reply()
+        assert not reply.continues
+        return reply.parameters
+
+    def reply(self, seconds: float | None = None) -> Reply:
+        """The next reply, completed by None for what was left out. Raises `RefusedError` and `HungUpError`."""
+        reply = parse_reply(self._message(self._patience if seconds is None else seconds))
+        if reply.error is None:
+            return reply._replace(parameters=load().check_reply(self._method, reply.parameters))
+        interface, _, error = reply.error.rpartition(".")
+        assert interface in (VARLINK, VOICEAUTHD)
+        raise RefusedError(error, load(interface).check_error(error, reply.parameters))
+
+    def until(self, *states: str) -> dict[str, Any]:
+        """The next reply whose `state` is one of these; those before it are skipped."""
+        while True:
+            reply = self.reply()
+            if reply.parameters["state"] in states:
+                return reply.parameters
+            assert reply.continues, f"the call ended with {reply.parameters}"
+
+    def rest(self) -> list[dict[str, Any]]:
+        """All replies to the end of the call."""
+        replies = [self.reply()]
+        while replies[-1].continues:
+            replies.append(self.reply())
+        return [reply.parameters for reply in replies]
+
+    def events(self, *kinds: str) -> list[dict[str, Any]]:
+        """Of a monitor: the events up to the first of one of these kinds, or to the end of the stream."""
+        found = []
+        while True:
+            reply = self.reply()
+            found.append(reply.parameters["event"])
+            if found[-1]["kind"] in kinds or not reply.continues:
+                return found
+
+    def silent(self, seconds: float) -> bool:
+        """Whether no reply comes for so long."""
+        try:
+            self._arrived.insert(0, self._message(seconds))
+        except AssertionError:
+            return True
+        return False
+
+    def _message(self, seconds: float) -> bytes:
+        deadline = time.monotonic() + seconds
+        while not self._arrived:
+            self.socket.settimeout(max(0.001, deadline - time.monotonic()))
+            try:
+                data = self.socket.recv(65536)
+            except TimeoutError:
+                raise AssertionError(f"no reply to {self._method} within {seconds:.1f} s") from None
+            except ConnectionResetError:
+                data = b""
+            if not data:
+                raise HungUpError(f"the daemon hung up during {self._method}")
+            self._arrived = self._decoder.feed(data)
+        return self._arrived.pop(0)
+
+
+def states(replies: Collection[dict[str, Any]]) -> list[str]:
+    """Of each reply, without the repetitions."""
+    found: list[str] = []
+    for reply in replies:
+        if not found or found[-1] != reply["state"]:
+            found.append(reply["state"])
+    return found

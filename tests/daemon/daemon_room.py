@@ -1,0 +1,164 @@
+"""What the daemon hears: a room with its quiet noise, in which recordings are played; and the demo's voices."""
+
+from __future__ import annotations
+
+import collections
+import functools
+import threading
+import time
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import soundfile
+import voiceauthd
+
+RATE = 16_000
+FRAME = RATE // 50
+"""Samples that are handed over at a time: 20 ms."""
+
+ROOM_TONE_DBFS = -75.0
+"""A quiet room through a good microphone. No microphone delivers zeros."""
+
+VOICES = Path(voiceauthd.__file__).parent / "cli" / "demo_voices"
+PEOPLE = ("Ralph", "Susan")
+CONVERSATION = (
+    ("turn-01-ralph", "Ralph"),
+    ("turn-02-susan", "Susan"),
+    ("turn-03-stranger", None),
+    ("turn-04-susan", "Susan"),
+    ("turn-05-ralph", "Ralph"),
+    ("turn-06-stranger", None),
+    ("turn-07-ralph", "Ralph"),
+    ("turn-08-susan", "Susan"),
+)
+
+
+@functools.cache
+def voice(name: str) -> np.ndarray:
+    """A recording of the demo: float32, 16 kHz, mono."""
+    samples, rate = soundfile.read(VOICES / f"{name}.flac", dtype="float32")
+    assert rate == RATE
+    assert samples.ndim == 1
+    samples.setflags(write=False)
+    return samples
+
+
+def takes(person: str) -> list[np.ndarray]:
+    """Three recordings to enrol somebody from, with 14 s of speech."""
+    return [voice(f"{person.lower()}-{number}") for number in (1, 2, 5)]
+
+
+def quiet(seconds: float, seed: int = 0) -> np.ndarray:
+    """Nothing but the noise of the room."""
+    tone = np.random.default_rng(seed).normal(0.0, 10.0 ** (ROOM_TONE_DBFS / 20.0), round(seconds * RATE))
+    return tone.astype(np.float32)
+
+
+def noisy(samples: np.ndarray, snr_db: float) -> np.ndarray:
+    """Speech in white noise from half a second before it to half a second behind it."""
+    power = float(np.mean(samples.astype(np.float64) ** 2)) / 10.0 ** (snr_db / 10.0)
+    noise = np.random.default_rng(1).normal(0.0, power**0.5, len(samples) + RATE)
+    noise[RATE // 2 : RATE // 2 + len(samples)] += samples
+    return noise.astype(np.float32)
+
+
+def pcm16(samples: np.ndarray) -> bytes:
+    """As signed 16-bit little-endian; what is over full scale is clipped."""
+    return np.clip(np.rint(samples.astype(np.float64) * 32768.0), -32768, 32767).astype("<i2").tobytes()
+
+
+class Clip:
+    """Something that is played. `over` is set when it has been handed over; `start` is in seconds of sound."""
+
+    def __init__(self, samples: np.ndarray) -> None:
+        self.samples = samples
+        self.start = 0.0
+        self.over = threading.Event()
+
+
+class Room:
+    """Writes 16-bit PCM to `pipe` from a thread of its own: clips in their order, and room tone around them.
+
+    speed: multiples of real time. A reader who is slower than that holds it up.
+    """
+
+    def __init__(self, pipe: IO[bytes], speed: float) -> None:
+        self._pipe = pipe
+        self._speed = speed
+        self._clips: collections.deque[Clip] = collections.deque()
+        self._open = True
+        self._thread = threading.Thread(target=self._run, name="room", daemon=True)
+        self._thread.start()
+
+    def play(self, samples: np.ndarray, pause: float = 0.5) -> Clip:
+        """Plays after `pause` seconds of quiet, behind whatever plays already. Returns at once."""
+        clip = Clip(np.concatenate([quiet(pause), samples]))
+        self._clips.append(clip)
+        return clip
+
+    def say(self, samples: np.ndarray, pause: float = 0.5) -> float:
+        """Plays, and waits until it is over. Returns where it began, in seconds of sound."""
+        clip = self.play(samples, pause)
+        assert clip.over.wait(60.0), "the daemon does not take the sound"
+        return clip.start + pause
+
+    def rest(self, seconds: float) -> None:
+        """Lets quiet sound pass."""
+        self.say(np.zeros(0, np.float32), seconds)
+
+    def hush(self) -> None:
+        """Stops what plays, and what would be played next."""
+        self._clips.clear()
+        self.rest(0.1)
+
+    def close(self) -> None:
+        """Ends the sound."""
+        self._open = False
+        self._thread.join(10.0)
+        try:
+            self._pipe.close()
+        except OSError:  # nobody reads any more
+            pass
+
+    def _run(self) -> None:
+        tone = quiet(60.0, seed=2)
+        position = 0
+        due = time.monotonic()
+        while self._open:
+            clip = self._clips[0] if self._clips else None
+            if clip is None:
+                begin = position % (len(tone) - FRAME)
+                position += FRAME
+                alive = self._write(tone[begin : begin + FRAME])
+            else:
+                clip.start = position / RATE
+                alive = True
+                for begin in range(0, len(clip.samples), FRAME):
+                    if not (alive and self._open and self._clips and self._clips[0] is clip):
+                        break
+                    frame = clip.samples[begin : begin + FRAME]
+                    position += len(frame)
+                    alive = self._write(frame)
+                    due = self._pace(due)
+                clip.over.set()
+                if self._clips and self._clips[0] is clip:
+                    self._clips.popleft()
+            if not alive:
+                return
+            due = self._pace(due)
+
+    def _pace(self, due: float) -> float:
+        due += FRAME / RATE / self._speed
+        wait = due - time.monotonic()
+        if wait > 0:
+            time.sleep(wait)
+        return due if wait > -0.5 else time.monotonic()
+
+    def _write(self, frame: np.ndarray) -> bool:
+        try:
+            self._pipe.write(pcm16(frame))
+            self._pipe.flush()
+        except (OSError, ValueError):
+            return False
+        return True

@@ -1,0 +1,186 @@
+"""What is taken for speech and what is not, by the real detectors."""
+
+from __future__ import annotations
+
+import csv
+import math
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from speech_parts import CLOCK, as_blocks, every, found_in, unconfirmed, utterances, voice, white, windows
+
+from voiceauthd.audio.block import RATE, Samples
+from voiceauthd.audio.file import read_recording
+from voiceauthd.config.schema import SpeechConfig
+from voiceauthd.errors import ModelError
+from voiceauthd.speech.segmenter import Segmenter
+from voiceauthd.speech.vad import SILERO_SAMPLES, Confirmation, FirstGate
+
+NOISE = Path(__file__).resolve().parents[3] / "shared" / "speech" / "noise"
+EACH = 4 * RATE
+OF_EACH_KIND = 2
+
+
+def tone(*hertz: float, seconds: float = 5.0, dbfs: float = -20.0) -> Samples:
+    """Sines of equal strength, together at `dbfs`."""
+    time = np.arange(round(seconds * RATE)) / RATE
+    mixed = sum(np.sin(2.0 * np.pi * each * time) for each in hertz)
+    return (mixed * math.sqrt(2.0 / len(hertz)) * 10.0 ** (dbfs / 20.0)).astype(np.float32)
+
+
+def clicks(seconds: float = 6.0, a_second: int = 8) -> Samples:
+    """A fast typist: bursts of noise of 5 ms that die away."""
+    sound = white(seconds, -60.0)
+    burst = white(0.02, -6.0, seed=1) * np.exp(-np.arange(round(0.02 * RATE)) / (0.003 * RATE)).astype(np.float32)
+    for at in range(0, len(sound) - len(burst), RATE // a_second):
+        sound[at : at + len(burst)] += burst
+    return sound
+
+
+NOT_SPEECH = {
+    "white noise": white(6.0, -20.0),
+    "loud white noise": white(6.0, -6.0),
+    "a low tone": tone(150.0),
+    "a tone of 1 kHz": tone(1000.0),
+    "a chord": tone(220.0, 277.2, 329.6, 440.0),
+    "mains hum": tone(50.0, 100.0, 150.0, dbfs=-30.0),
+    "key clicks": clicks(),
+    "digital silence": np.zeros(5 * RATE, np.float32),
+    "a quiet room": white(5.0, -65.0),
+    "full scale square wave": np.sign(tone(200.0)),
+    "direct current": np.full(5 * RATE, 0.5, np.float32),
+}
+
+
+@pytest.fixture(scope="module")
+def confirmed() -> Segmenter:
+    return Segmenter(SpeechConfig())
+
+
+@pytest.mark.parametrize("sound", NOT_SPEECH.values(), ids=NOT_SPEECH.keys())
+def test_what_is_no_speech_gives_no_window(confirmed: Segmenter, sound: Samples) -> None:
+    assert windows(found_in(sound, confirmed)) == []
+
+
+@pytest.mark.parametrize("name", ["white noise", "a tone of 1 kHz"])
+def test_without_confirmation_noise_passes_for_speech(name: str) -> None:
+    found = windows(found_in(NOT_SPEECH[name], Segmenter(unconfirmed())))
+    assert sum(window.new_speech for window in found) > 3.0
+
+
+def recorded_noise() -> list[Path]:
+    """Some of each kind, without speech in them."""
+    chosen: dict[str, list[Path]] = {}
+    with (NOISE / "manifest.csv").open(newline="", encoding="utf-8") as table:
+        for row in csv.DictReader(table):
+            if row["contains_speech"] == "no":
+                chosen.setdefault(row["category"], []).append(NOISE / row["path"])
+    return [path for paths in chosen.values() for path in paths[:OF_EACH_KIND]]
+
+
+@pytest.mark.skipif(not NOISE.is_dir(), reason="no recorded noise: ../shared/speech is not there")
+def test_recorded_noise_gives_no_window(confirmed: Segmenter) -> None:
+    recordings = recorded_noise()
+    assert len(recordings) >= 20
+    taken = [path.name for path in recordings if windows(found_in(read_recording(path)[:EACH], confirmed))]
+    assert taken == []
+
+
+@pytest.mark.parametrize("frame_ms", [20, 30])
+@pytest.mark.parametrize("confirm", [True, False])
+def test_speech_is_found_where_it_is(frame_ms: int, confirm: bool) -> None:
+    one, two = voice("turn-01-ralph"), voice("turn-02-susan")
+    quiet = white(1.5, -70.0, seed=5)
+    sound = np.concatenate((quiet, one, quiet, two, quiet))
+    segmenter = Segmenter(SpeechConfig(frame_ms=frame_ms, confirm=confirm))
+    # Alone, the first gate calls the first tenth of a second of anything speech.
+    found = [each for each in utterances(found_in(sound, segmenter)) if each[1] or confirm]
+    # Each recording begins with half a second of quiet.
+    places = [(1.5, 1.5 + len(one) / RATE), (3.0 + len(one) / RATE, 3.0 + (len(one) + len(two)) / RATE)]
+    assert len(found) == 2
+    for (begin, end), (began, inside, ended) in zip(places, found, strict=True):
+        assert begin + 0.2 < began.start / RATE < begin + 0.8
+        assert end - 0.7 < ended.start / RATE < end + 0.2
+        assert len(inside) >= 2
+        assert len(inside[0].samples) == round(1.5 * RATE / (frame_ms * 16)) * frame_ms * 16
+        assert inside[0].start == began.start
+        assert ended.net_speech > 0.6 * (end - begin - 0.5)
+
+
+def test_speech_louder_than_the_noise_around_it_is_found(confirmed: Segmenter) -> None:
+    speech = voice("ralph-1")
+    found = windows(found_in(speech + white(len(speech) / RATE, -45.0, seed=3), confirmed))
+    assert sum(window.new_speech for window in found) > 3.0
+
+
+# Samples that are not numbers
+
+
+@pytest.mark.filterwarnings("ignore:overflow")
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
+@pytest.mark.parametrize("confirm", [True, False])
+def test_samples_that_are_not_numbers_end_the_utterance_and_reach_no_window(value: float, confirm: bool) -> None:
+    segmenter = Segmenter(SpeechConfig(confirm=confirm))
+    clean = np.concatenate((white(1.0, -70.0), voice("ralph-1"), white(1.0, -70.0), voice("susan-1")))
+    torn = clean.copy()
+    at = 4 * RATE + 77  # in the middle of the first voice
+    torn[at] = value
+    found = [each for block in every(torn, 320) for each in segmenter.push(block)]
+    found += segmenter.flush(CLOCK)
+    before = [window for window in windows(found) if window.start <= at]
+    after = [window for window in windows(found) if window.start > at]
+    assert before
+    assert all(window.start + len(window.samples) <= at for window in before)
+    assert any(ended.start <= at < again.start for (_, _, ended), (again, _, _) in pairwise(utterances(found)))
+    assert sum(window.new_speech for window in after) > 4.0, "it goes on as before"
+    for window in (*before, *after):
+        assert np.isfinite(window.samples).all()
+        assert math.isfinite(window.quality.level_dbfs)
+        assert window.quality.snr_db is not None
+        assert 20.0 < window.quality.snr_db < 70.0
+
+
+def test_noise_of_broken_samples_leaves_the_noise_level_as_it_is() -> None:
+    segmenter = Segmenter(SpeechConfig())
+    for part in (white(1.0, -60.0), np.full(RATE, math.nan, np.float32)):
+        for block in every(part, 320):
+            assert segmenter.push(block) == []
+    speech = voice("ralph-2")
+    heard = windows(segmenter.push(as_blocks(speech[RATE // 4 :])[0]))
+    assert heard
+    for window in heard:
+        assert window.quality.snr_db is not None
+        assert 20.0 < window.quality.snr_db < 60.0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 1e18])
+def test_the_confirmation_comes_to_its_senses_after_broken_samples(value: float) -> None:
+    confirmation = Confirmation(0.5)
+    assert not confirmation.speech(np.full(2 * SILERO_SAMPLES, value, np.float32))
+    speech = voice("ralph-1")
+    chunks = range(0, len(speech) - SILERO_SAMPLES, SILERO_SAMPLES)
+    assert sum(confirmation.speech(speech[at : at + SILERO_SAMPLES]) for at in chunks) > len(chunks) / 2
+
+
+# A detector that does not load
+
+
+@pytest.mark.parametrize(("module", "config"), [("webrtcvad", unconfirmed()), ("silero_vad", SpeechConfig())])
+def test_a_detector_that_does_not_load_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, module: str, config: SpeechConfig
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(ModelError, match="does not load") as caught:
+        Segmenter(config)
+    assert caught.value.reason == "vad_unavailable"
+
+
+def test_full_scale_does_not_wrap_around_in_the_first_gate() -> None:
+    gate = FirstGate(2)
+    speech = voice("ralph-1")
+    loud = np.clip(speech * (1.5 / np.max(np.abs(speech))), -1.5, 1.5)  # the resampler may overshoot
+    chunks = range(0, len(speech) - 320, 320)
+    assert sum(gate.voiced(loud[at : at + 320]) for at in chunks) > len(chunks) / 2
