@@ -13,6 +13,7 @@ import pytest
 from fake_daemon import HANG_UP, FakeDaemon, done, encode, going, refusal, voiceauth
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from voiceauthd.errors import ExitCode
 
 

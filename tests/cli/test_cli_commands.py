@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from fake_daemon import HANG_UP, FakeDaemon, done, going, refusal, voiceauth
+
 from voiceauthd.errors import ExitCode
 
 EVENT = {

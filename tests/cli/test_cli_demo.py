@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 from fake_daemon import voiceauth
+
 from voiceauthd.cli.demo_script import Verdict, judge, load_script
 from voiceauthd.cli.demo_stage import Daemon, Room, models_folder
 from voiceauthd.cli.output import Output

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from fake_daemon import voiceauth
+
 from voiceauthd.cli.manual import COMMANDS, EXIT_MEANINGS
 from voiceauthd.errors import ExitCode
 

@@ -8,6 +8,7 @@ import socket
 
 import pytest
 from fake_daemon import FakeDaemon, done, refusal, voiceauth
+
 from voiceauthd.errors import ExitCode
 
 IDS = [

@@ -23,7 +23,7 @@ class ModelConfig:
     revision: Annotated[
         str | None,
         Setting(
-            "The commit or tag of a hub id; null takes what is in the model cache. A pinned revision keeps the weights "
+            "The commit of a hub id, or its beginning; null takes what is in the model cache. A pinned revision keeps the weights "
             "from changing under the profiles; another revision counts as another model."
         ),
     ] = None
