@@ -7,14 +7,14 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from daemon_box import Box, with_model
+from daemon_box import Box, Settings, with_model
 from daemon_room import PEOPLE, takes
 from virtual_mic import virtual_mic  # noqa: F401  a fixture is used by its name
 
@@ -59,3 +59,34 @@ def folder() -> Iterator[Path]:
     made = Path(tempfile.mkdtemp(prefix="voiceauthd-"))
     yield made
     shutil.rmtree(made, ignore_errors=True)
+
+
+@pytest.fixture
+def stub_at(folder: Path) -> Iterator[Callable[..., Box]]:
+    """Starts daemons of the test's own, with a model that loads at once and hangs when told to (`daemon_stub`)."""
+    boxes: list[Box] = []
+
+    def start(
+        settings: Settings | None = None,
+        *,
+        program: str = "voiceauthd",
+        activate: Sequence[str] = (),
+        hold: str | None = None,
+        await_ready: bool = True,
+        **others: object,
+    ) -> Box:
+        if hold is not None:
+            (folder / hold).touch()
+        stub = Path(__file__).with_name("daemon_stub.py")
+        command = [*activate, sys.executable, str(stub), str(folder), program]
+        box = Box(folder, ENOUGH | {"speech": {"confirm": False}} | (settings or {}), command=command, **others)
+        boxes.append(box)
+        if hold is not None:
+            box.await_socket()
+        elif await_ready:
+            box.await_ready()
+        return box
+
+    yield start
+    for box in boxes:
+        box.end()

@@ -7,12 +7,11 @@ from __future__ import annotations
 import base64
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,9 +47,10 @@ def wait_until(what: str, probe: Callable[[], T | None], seconds: float = DEADLI
 class Box:
     """One daemon. `settings` are those of its configuration file that differ from what every test wants.
 
-    command   what to run in the place of `voiceauthd`; gets the same arguments
-    hears     whether sound is played to its standard input; else nothing is on it
-    speed     of the sound, in multiples of real time
+    command      what to run in the place of `voiceauthd`; gets the same arguments
+    hears        whether sound is played to its standard input; else nothing is on it
+    speed        of the sound, in multiples of real time
+    descriptors  that the child inherits
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class Box:
         environment: Mapping[str, str] | None = None,
         hears: bool = True,
         speed: float = 4.0,
+        descriptors: Sequence[int] = (),
     ) -> None:
         self.folder = folder
         self.socket = folder / "socket"
@@ -75,14 +76,14 @@ class Box:
             "profiles": str(self.profiles),
         }
         self.configure(settings or {})
-        clean = {key: value for key, value in os.environ.items() if not of_a_service(key)}
         self._log = self.log.open("wb")
         self.process = subprocess.Popen(
             [*command, "--config", str(self.config)],
             stdin=subprocess.PIPE if hears else subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
-            env=clean | {"OMP_WAIT_POLICY": "PASSIVE"} | dict(environment or {}),
+            env=without_service(os.environ) | {"OMP_WAIT_POLICY": "PASSIVE"} | dict(environment or {}),
+            pass_fds=descriptors,
         )
         self.room: Room | None = None
         if hears:
@@ -152,7 +153,12 @@ class Box:
 
     def caller(self) -> Caller:
         """A new connection."""
-        return Caller(self.socket, DEADLINE)
+        return self.caller_of(self.socket)
+
+    @staticmethod
+    def caller_of(path: Path) -> Caller:
+        """A new connection to another socket."""
+        return Caller(path, DEADLINE)
 
     def ask(self, method: str, **parameters: object) -> dict[str, Any]:
         """The answer to one call, on a connection of its own. Raises `RefusedError`."""
@@ -206,9 +212,13 @@ class Box:
         wait_until("the daemon is idle", idle)
 
 
-def of_a_service(variable: str) -> bool:
-    """Variables that would make the child take this process's sockets, configuration or state for its own."""
-    return variable.startswith(("VOICEAUTHD_", "LISTEN_")) or variable in {"NOTIFY_SOCKET", "WATCHDOG_USEC"}
+def without_service(environment: Mapping[str, str]) -> dict[str, str]:
+    """Less the variables that would make a child take this process's sockets, configuration or state for its own."""
+    return {
+        key: value
+        for key, value in environment.items()
+        if not key.startswith(("VOICEAUTHD_", "LISTEN_", "WATCHDOG_")) and key != "NOTIFY_SOCKET"
+    }
 
 
 def with_model() -> dict[str, str]:
@@ -223,15 +233,3 @@ def answers(path: Path) -> bool:
     except (FileNotFoundError, ConnectionRefusedError):
         return False
     return True
-
-
-def readable(descriptor: int, seconds: float) -> bool:
-    """Whether something can be read from it within `seconds`."""
-    return bool(select.select([descriptor], [], [], seconds)[0])
-
-
-def running(box: Box) -> Iterator[Box]:
-    """For a fixture: ready, and ended afterwards."""
-    with box:
-        box.await_ready()
-        yield box

@@ -47,8 +47,14 @@ class Child:
         self._home = Path(tempfile.mkdtemp(prefix="daemon-", dir=folder))
         self.socket = str(self._home / "socket")
         self._log = self._home / "log"
+        config = model.config
         self._settings = {
-            "model": model.settings,
+            "model": {
+                "name": config.name,
+                "device": config.device,
+                "threads": config.threads,
+                "cache": str(config.cache),
+            },
             "audio": dict(audio),
             "socket": {"path": self.socket},
             "profiles": str(self._home / "profiles"),

@@ -9,7 +9,6 @@ from voiceauthd.cli.bench_models import WAVLM_BASE
 from voiceauthd.cli.bench_report import Figure, median
 from voiceauthd.cli.bench_setting import Setting
 from voiceauthd.cli.bench_sound import continuous_speech
-from voiceauthd.config.schema import ModelConfig
 from voiceauthd.embed.embedding import Embedder
 from voiceauthd.embed.load import load_embedder
 
@@ -22,7 +21,7 @@ def measure_forward(setting: Setting) -> list[Figure]:
     campplus, chosen, wavlm = setting.models.campplus(), setting.models.chosen(), setting.models.named(WAVLM_BASE)
     models = list(dict.fromkeys(model for model in (campplus, chosen, wavlm) if model is not None))
     setting.say("forward: loading")
-    embedders = {model.label: load_embedder(ModelConfig(**model.settings)) for model in models}
+    embedders = {model.label: load_embedder(model.config) for model in models}
     times = _in_turn(setting, embedders)
     figures = [] if campplus is not None else [Figure("campplus", None, "ms", 0, note="not in the model cache")]
     figures += [

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from voiceauthd.cli.demo_stage import models_folder
+from voiceauthd.config.schema import ModelConfig
 from voiceauthd.embed.cache import CAMPPLUS, find
 
 WAVLM_BASE = "wavlm-base-random"
@@ -53,9 +54,9 @@ class Model:
     note: str = ""
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """The section `model` of a configuration: on the processor, with one thread."""
-        return {"name": self.name, "device": "cpu", "threads": 1, "cache": str(models_folder())}
+    def config(self) -> ModelConfig:
+        """On the processor, with one thread."""
+        return ModelConfig(name=self.name, device="cpu", threads=1, cache=models_folder())
 
 
 class Models:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import pwd
 import re
 import sys
 from importlib import metadata
@@ -13,6 +14,9 @@ from voiceauthd.cli.check import FAIL, OK, WARN, Check, Machine, failed
 from voiceauthd.errors import ConfigError, ExitCode, ModelError, StorageError, VoiceauthError
 
 MIN_PYTHON = (3, 11)
+
+SERVICE_USER = "voiceauthd"
+"""Whom the system service runs as: systemd/sysusers.d."""
 
 
 def check_python(_machine: Machine) -> Check:
@@ -142,13 +146,22 @@ def check_profiles_folder(machine: Machine) -> Check:
     except (ConfigError, OSError) as problem:
         return failed("profiles.folder", problem, "set `profiles` to a folder of the daemon's", ExitCode.STORAGE)
     found = f"{folder}, mode {status.st_mode & 0o777:04o}, owner uid {status.st_uid}"
-    owner = os.geteuid() if machine.daemon_uid is None else machine.daemon_uid
     if status.st_mode & 0o077:
         return failed("profiles.folder", f"{found}: others may look in", f"chmod 700 {folder}", ExitCode.STORAGE)
-    if status.st_uid != owner and (machine.daemon_uid is not None or owner != 0):
-        fix = f"chown -R {owner} {folder}, or run the daemon as its owner"
-        return failed("profiles.folder", f"{found}: not the daemon's", fix, ExitCode.STORAGE)
+    if status.st_uid not in _daemon_users(machine):
+        fix = f"run the daemon as that user, or give it the folder: chown -R USER {folder}"
+        return Check("profiles.folder", WARN, f"{found}: perhaps not the daemon's", fix)
     return Check("profiles.folder", OK, found)
+
+
+def _daemon_users(machine: Machine) -> set[int | None]:
+    """Whom the daemon may run as. A socket that systemd made is root's, whoever the daemon is."""
+    users = {os.geteuid(), machine.daemon_uid}
+    try:
+        users.add(pwd.getpwnam(SERVICE_USER).pw_uid)
+    except KeyError:
+        pass
+    return users
 
 
 def check_profiles_refused(machine: Machine) -> Check:

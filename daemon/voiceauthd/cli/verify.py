@@ -83,6 +83,7 @@ def decision_line(verified: Verified, output: Output) -> str:
     if verified.score is not None:
         score = f"  cosine {verified.score:.2f}, threshold {number(verified.threshold, '.2f')}"
         score += f", margin {number(verified.margin, '+.2f')}"
+        score += "" if verified.calibrated else ", uncalibrated"
     why = plain(verified.reason or "no reason given")
     return f"{outcome}  {plain(verified.name)}: {why}{score}  ({verified.net_speech:.1f} s of speech)"
 
@@ -100,4 +101,5 @@ def decision_object(verified: Verified) -> dict[str, object]:
         "score": verified.score,
         "margin": verified.margin,
         "threshold": verified.threshold,
+        "calibrated": verified.calibrated,
     }

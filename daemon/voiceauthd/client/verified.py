@@ -13,9 +13,10 @@ from voiceauthd.protocol.wire import WireError
 class Verified(NamedTuple):
     """What the daemon decided about one person's claim. Ask `accepted`, nothing else.
 
-    outcome   "accept", "reject" or "inconclusive"
-    deadline  on `time.monotonic()`'s clock: from then on the result is worth nothing
-    score     cosine; None for a caller who may not see it, likewise `margin` and `threshold`
+    outcome     "accept", "reject" or "inconclusive"
+    deadline    on `time.monotonic()`'s clock: from then on the result is worth nothing
+    score       cosine; None for a caller who may not see it, likewise `margin` and `threshold`
+    calibrated  whether the threshold was measured; False if the daemon does not say so
     """
 
     name: str
@@ -27,6 +28,7 @@ class Verified(NamedTuple):
     score: float | None
     margin: float | None
     threshold: float | None
+    calibrated: bool
     deadline: float
 
     @property
@@ -60,6 +62,7 @@ def read_verified(reply: Mapping[str, Any], name: str, nonce: str) -> Verified:
         score=_number(reply, "score"),
         margin=_number(reply, "margin"),
         threshold=_number(reply, "threshold"),
+        calibrated=reply.get("calibrated") is True,
         deadline=time.monotonic() + (expires or 0.0),
     )
 

@@ -23,8 +23,8 @@ class ModelConfig:
     revision: Annotated[
         str | None,
         Setting(
-            "The commit of a hub id, or its beginning; null takes what is in the model cache. A pinned revision keeps the weights "
-            "from changing under the profiles; another revision counts as another model."
+            "The commit of a hub id, or its beginning; null takes what is in the model cache. A pinned revision keeps "
+            "the weights from changing under the profiles; another revision counts as another model."
         ),
     ] = None
     device: Annotated[
