@@ -14,17 +14,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from daemon_box import Box, Settings, with_model
+from daemon_box import Box, Settings, merged, with_model
 from daemon_room import PEOPLE, takes
 from virtual_mic import virtual_mic  # noqa: F401  a fixture is used by its name
-
 
 ENOUGH = {"enroll": {"speech": 10, "exemplars": 3}}
 """Half of what is asked for by default, to save time."""
 
 
 @pytest.fixture(scope="session")
-def _shared() -> Iterator[Box]:
+def shared() -> Iterator[Box]:
     """The daemon that all share: Ralph and Susan are enrolled, and it hears what is played in its room."""
     environment = with_model()
     # Not below pytest's own folder, into which other users may not look: some tests call as other users.
@@ -41,16 +40,16 @@ def _shared() -> Iterator[Box]:
 
 
 @pytest.fixture
-def box(_shared: Box) -> Iterator[Box]:
+def box(shared: Box) -> Iterator[Box]:
     """The shared daemon. After each test it must be free again; whom the test has enrolled is deleted."""
-    yield _shared
-    assert _shared.room is not None
-    _shared.room.hush()
-    _shared.await_idle()
-    for name in _shared.names():
+    yield shared
+    assert shared.room is not None
+    shared.room.hush()
+    shared.await_idle()
+    for name in shared.names():
         if name not in PEOPLE:
-            _shared.ask("DeleteProfile", name=name)
-    assert _shared.names() == list(PEOPLE)
+            shared.ask("DeleteProfile", name=name)
+    assert shared.names() == list(PEOPLE)
 
 
 @pytest.fixture
@@ -79,7 +78,8 @@ def stub_at(folder: Path) -> Iterator[Callable[..., Box]]:
             (folder / hold).touch()
         stub = Path(__file__).with_name("daemon_stub.py")
         command = [*activate, sys.executable, str(stub), str(folder), program]
-        box = Box(folder, ENOUGH | {"speech": {"confirm": False}} | (settings or {}), command=command, **others)
+        whole = merged(ENOUGH | {"speech": {"confirm": False}}, settings or {})
+        box = Box(folder, whole, command=command, **others)
         boxes.append(box)
         if hold is not None:
             box.await_socket()

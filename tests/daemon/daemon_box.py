@@ -5,6 +5,7 @@ standard input, and ended by its own process id.
 from __future__ import annotations
 
 import base64
+import dataclasses
 import json
 import os
 import signal
@@ -19,6 +20,9 @@ import numpy as np
 from daemon_caller import Caller, RefusedError
 from daemon_room import Room, pcm16
 from models import campplus_cache
+
+from voiceauthd.profiles.document import export_document, import_document
+from voiceauthd.profiles.profile import new_uid
 
 DEADLINE = 15.0
 """Seconds after which something that should have happened has not, on a machine that is busy with other things."""
@@ -61,7 +65,7 @@ class Box:
         command: Sequence[str] = (sys.executable, "-m", "voiceauthd.service.main"),
         environment: Mapping[str, str] | None = None,
         hears: bool = True,
-        speed: float = 4.0,
+        speed: float = 6.0,
         descriptors: Sequence[int] = (),
     ) -> None:
         self.folder = folder
@@ -75,7 +79,8 @@ class Box:
             "socket": {"path": str(self.socket)},
             "profiles": str(self.profiles),
         }
-        self.configure(settings or {})
+        self.settings = merged(self.settings, settings or {})
+        self.configure({})
         self._log = self.log.open("wb")
         self.process = subprocess.Popen(
             [*command, "--config", str(self.config)],
@@ -99,12 +104,9 @@ class Box:
     # The process
 
     def configure(self, settings: Settings) -> None:
-        """Writes the configuration file: `settings` go before those of every test, section by section."""
-        whole = dict(self.settings)
-        for section, values in settings.items():
-            whole[section] = {**whole.get(section, {}), **values} if isinstance(values, dict) else values
+        """Writes the configuration file: what the daemon was started with, and before it `settings`."""
         new = self.config.with_name("config.new")
-        new.write_text(json.dumps(whole, indent=1), encoding="utf-8")  # JSON is YAML, too
+        new.write_text(json.dumps(merged(self.settings, settings), indent=1), encoding="utf-8")  # JSON is YAML, too
         new.rename(self.config)
 
     def await_socket(self) -> None:
@@ -202,6 +204,12 @@ class Box:
             self.send_recordings(claim, takes)
             return caller.rest()
 
+    def copy(self, name: str, new_name: str) -> dict[str, Any]:
+        """Enrols the same voice under another name too, which recordings could do as well, but slowly."""
+        profile = import_document(self.ask("ExportProfile", name=name)["document"])
+        document = export_document(dataclasses.replace(profile, name=new_name, uid=new_uid()))
+        return dict(self.ask("ImportProfile", document=document)["profile"])
+
     def await_idle(self) -> None:
         """Returns when nobody holds the claim and nobody monitors: what the test began is over."""
 
@@ -210,6 +218,14 @@ class Box:
             return status["claim"] is None and status["monitors"] == 0
 
         wait_until("the daemon is idle", idle)
+
+
+def merged(old: Settings, new: Settings) -> Settings:
+    """`new` before `old`, key by key."""
+    whole = dict(old)
+    for section, values in new.items():
+        whole[section] = {**whole.get(section, {}), **values} if isinstance(values, dict) else values
+    return whole
 
 
 def without_service(environment: Mapping[str, str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ from typing import IO
 
 import numpy as np
 import soundfile
+
 import voiceauthd
 
 RATE = 16_000

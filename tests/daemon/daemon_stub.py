@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+
 from voiceauthd.audio.block import Block, Samples, Source
 from voiceauthd.config.schema import AudioConfig, ModelConfig
 from voiceauthd.embed.embedding import Embedding, ModelId, check_clip, unit_embedding

@@ -6,14 +6,13 @@ The sound is that of `tests/speech`: every sample tells its own place, and a fra
 from __future__ import annotations
 
 import queue
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 
 import numpy as np
+from speech.speech_parts import Obedient, frames, numbered, numbers, unconfirmed
 
 from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.config.schema import AudioConfig, QueueConfig
@@ -26,10 +25,6 @@ from voiceauthd.scoring.decide import Rule
 from voiceauthd.scoring.similarity import make_gallery
 from voiceauthd.speech.segmenter import Segmenter
 from voiceauthd.speech.window import Window
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "speech"))
-
-from speech_parts import Obedient, frames, numbered, numbers, unconfirmed
 
 __all__ = ["Obedient", "frames", "numbered", "numbers"]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voiceauthd.pipeline.happening import SourceChanged, SourceState
@@ -62,6 +62,7 @@ def test_only_windows_of_equal_length_go_together() -> None:
     assert taken == [[1], [2, 3], [4], [5], [6], [7, 8]]
 
 
+@settings(deadline=None)
 @given(
     items=st.lists(st.one_of(st.integers(1, 3), st.none()), max_size=30),
     capacity=st.integers(1, 5),

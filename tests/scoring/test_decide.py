@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from score_parts import ANYTHING, COSINES, NAMES, RULE, score, scores
 
@@ -31,6 +31,7 @@ def known(values: list[float], speech: float = 3.0, rule: Rule = RULE) -> str | 
     return found.identity
 
 
+@settings(deadline=None)
 @given(values=LISTS, speech=SPEECH, rule=RULES)
 def test_an_accept_means_all_of_it(values: list[float], speech: float, rule: Rule) -> None:
     leads = all(values[0] > other and values[0] - other >= rule.margin for other in values[1:])
@@ -38,6 +39,7 @@ def test_an_accept_means_all_of_it(values: list[float], speech: float, rule: Rul
     assert accepts(values, speech, rule) == right
 
 
+@settings(deadline=None)
 @given(values=LISTS, speech=SPEECH, rule=RULES)
 def test_the_one_who_is_identified_is_the_one_who_would_be_accepted(
     values: list[float], speech: float, rule: Rule
@@ -47,6 +49,7 @@ def test_the_one_who_is_identified_is_the_one_who_would_be_accepted(
     }
 
 
+@settings(deadline=None)
 @given(
     values=st.lists(ANYTHING, max_size=4),
     speech=ANYTHING,
@@ -78,18 +81,21 @@ def test_an_empty_list_accepts_nobody() -> None:
     assert (found.recognition, found.reason, found.best) == (Recognition.UNKNOWN, "nobody_enrolled", None)
 
 
+@settings(deadline=None)
 @given(values=st.lists(COSINES, min_size=1, max_size=4), more=st.floats(0.0, 2.0), rule=RULES)
 def test_a_closer_voice_is_never_worse_off(values: list[float], more: float, rule: Rule) -> None:
     if accepts(values, 20.0, rule):
         assert accepts([values[0] + more, *values[1:]], 20.0, rule)
 
 
+@settings(deadline=None)
 @given(values=st.lists(COSINES, min_size=2, max_size=4), more=st.floats(0.0, 2.0), rule=RULES)
 def test_a_closer_rival_never_helps(values: list[float], more: float, rule: Rule) -> None:
     if accepts([values[0], values[1] + more, *values[2:]], 20.0, rule):
         assert accepts(values, 20.0, rule)
 
 
+@settings(deadline=None)
 @given(values=LISTS, speech=SPEECH, more=SPEECH, rule=RULES)
 def test_more_speech_with_the_same_score_is_never_worse(
     values: list[float], speech: float, more: float, rule: Rule
@@ -98,6 +104,7 @@ def test_more_speech_with_the_same_score_is_never_worse(
         assert accepts(values, speech + more, rule)
 
 
+@settings(deadline=None)
 @given(values=LISTS, rule=RULES, order=st.permutations(range(4)))
 def test_the_order_of_scores_does_not_matter(values: list[float], rule: Rule, order: list[int]) -> None:
     ordered = scores(values)
@@ -149,6 +156,7 @@ def test_the_name_must_be_that_very_name() -> None:
         assert verify(name, scores([0.9]), 3.0, RULE).reason == "not_enrolled"
 
 
+@settings(deadline=None)
 @given(values=st.lists(ANYTHING, max_size=4), speech=ANYTHING)
 def test_every_reason_has_advice(values: list[float], speech: float) -> None:
     assert verify("anna", scores(values), speech, RULE).reason in ADVICE

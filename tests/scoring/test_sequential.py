@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from score_parts import MODEL, OTHER_MODEL, RULE, axis, between, profile, unit, vectors, voice, window
+from score_parts import DIMENSION, MODEL, OTHER_MODEL, RULE, axis, between, profile, unit, vectors, voice, window
 
 from voiceauthd.config.schema import VerifyConfig
 from voiceauthd.embed.embedding import Embedding, Vector
@@ -62,6 +62,7 @@ def test_the_right_voice_is_accepted_as_soon_as_there_is_enough_speech() -> None
     assert (decision.outcome, decision.reason) == (Outcome.ACCEPT, "match")
 
 
+@settings(deadline=None)
 @given(st.lists(LENGTHS, max_size=12), vectors())
 def test_nothing_is_decided_below_the_speech_that_is_asked_for(lengths: list[float], vector: Vector) -> None:
     verifying, identifying = verification(), identification()
@@ -74,6 +75,7 @@ def test_nothing_is_decided_below_the_speech_that_is_asked_for(lengths: list[flo
             assert verifying.decide().outcome is Outcome.INCONCLUSIVE
 
 
+@settings(deadline=None)
 @given(st.lists(LENGTHS, min_size=1, max_size=400), vectors())
 def test_it_must_decide_when_there_is_all_the_speech(lengths: list[float], vector: Vector) -> None:
     verifying, identifying = verification(), identification()
@@ -126,6 +128,7 @@ def test_nobody_spoke() -> None:
 # What is pooled
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(LENGTHS, vectors()), min_size=1, max_size=8))
 def test_the_pool_is_the_mean_weighted_by_speech(heard: list[tuple[float, Vector]]) -> None:
     mean = np.sum([speech * vector.astype(np.float64) for speech, vector in heard], axis=0)
@@ -134,6 +137,7 @@ def test_the_pool_is_the_mean_weighted_by_speech(heard: list[tuple[float, Vector
     assert np.allclose(pooled(heard).vector, mean / np.linalg.norm(mean), atol=1e-5)
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(LENGTHS, vectors()), min_size=1, max_size=8), st.randoms(use_true_random=False))
 def test_the_order_of_windows_does_not_matter(heard: list[tuple[float, Vector]], order: object) -> None:
     assume(float(np.linalg.norm(np.sum([speech * vector for speech, vector in heard], axis=0))) > 0.1)
@@ -146,22 +150,27 @@ def test_the_order_of_windows_does_not_matter(heard: list[tuple[float, Vector]],
 # right voice do, which is its use. A window that has nothing of the claimed voice, and is not the opposite of what else
 # was heard, cannot bring it closer.
 
+PART = st.floats(0.05, 1.0)
+WITHOUT_ANNA = st.lists(PART, min_size=DIMENSION - 1, max_size=DIMENSION - 1).map(lambda parts: unit([0.0, *parts]))
+PARTLY_ANNA = st.lists(PART, min_size=DIMENSION, max_size=DIMENSION).map(unit)
 
+
+@settings(deadline=None)
 @given(
-    heard=st.lists(st.tuples(LENGTHS, vectors()), min_size=1, max_size=5),
-    wrong=vectors(),
+    heard=st.lists(st.tuples(LENGTHS, st.one_of(PARTLY_ANNA, WITHOUT_ANNA)), min_size=1, max_size=5),
+    wrong=WITHOUT_ANNA,
     speech=LENGTHS,
 )
 def test_a_window_with_nothing_of_the_voice_never_brings_it_closer(
     heard: list[tuple[float, Vector]], wrong: Vector, speech: float
 ) -> None:
-    assume(float(np.linalg.norm(np.sum([length * vector for length, vector in heard], axis=0))) > 0.1)
-    before = pooled(heard).vector
-    claimed = axis(0)
-    assume(float(before @ claimed) > 0.0 and float(wrong @ claimed) <= 0.0 and float(wrong @ before) >= 0.0)
-    assert float(pooled([*heard, (speech, wrong)]).vector @ claimed) <= float(before @ claimed) + 1e-5
+    def closeness(windows: list[tuple[float, Vector]]) -> float:
+        return next(score.cosine for score in against(pooled(windows)) if score.name == "anna")
+
+    assert closeness([*heard, (speech, wrong)]) <= closeness(heard) + 1e-6
 
 
+@settings(deadline=None)
 @given(st.floats(-1.0, RULE.threshold - 0.01), st.lists(LENGTHS, min_size=1, max_size=40))
 def test_a_wrong_voice_is_not_accepted_however_often_it_speaks(cosine: float, lengths: list[float]) -> None:
     verifying = verification()
@@ -171,6 +180,7 @@ def test_a_wrong_voice_is_not_accepted_however_often_it_speaks(cosine: float, le
     assert verifying.decide().outcome is not Outcome.ACCEPT
 
 
+@settings(deadline=None)
 @given(place=st.integers(0, 3))
 def test_one_window_that_passes_does_not_carry_the_others(place: int) -> None:
     heard = [(1.5, axis(1))] * 4

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from score_parts import MODEL, NAMES, OTHER_MODEL, RULE, axis, between, profile, unit, vectors, voice
 
@@ -22,6 +22,7 @@ EXEMPLARS = st.lists(vectors(), min_size=1, max_size=6).filter(
 PROFILES = st.lists(EXEMPLARS, min_size=1, max_size=4)
 
 
+@settings(deadline=None)
 @given(profiles=PROFILES, heard=vectors())
 def test_a_score_is_what_the_definition_says(profiles: list[list[Vector]], heard: Vector) -> None:
     enrolled = [profile(name, chosen) for name, chosen in zip(NAMES, profiles, strict=False)]
@@ -40,6 +41,7 @@ def test_a_score_is_what_the_definition_says(profiles: list[list[Vector]], heard
         assert -1.0 - 1e-6 <= each.cosine <= 1.0 + 1e-6
 
 
+@settings(deadline=None)
 @given(profiles=PROFILES, heard=vectors(), order=st.randoms(use_true_random=False))
 def test_the_order_of_profiles_does_not_matter(profiles: list[list[Vector]], heard: Vector, order: object) -> None:
     enrolled = [profile(name, chosen) for name, chosen in zip(NAMES, profiles, strict=False)]
@@ -48,6 +50,7 @@ def test_the_order_of_profiles_does_not_matter(profiles: list[list[Vector]], hea
     assert compare(voice(heard), make_gallery(enrolled, MODEL)) == compare(voice(heard), make_gallery(shuffled, MODEL))
 
 
+@settings(deadline=None)
 @given(profiles=PROFILES, heard=vectors())
 def test_the_best_comes_first(profiles: list[list[Vector]], heard: Vector) -> None:
     enrolled = [profile(name, chosen) for name, chosen in zip(NAMES, profiles, strict=False)]
@@ -55,6 +58,7 @@ def test_the_best_comes_first(profiles: list[list[Vector]], heard: Vector) -> No
     assert cosines == sorted(cosines, reverse=True)
 
 
+@settings(deadline=None)
 @given(exemplars=EXEMPLARS, heard=vectors())
 def test_how_often_somebody_is_enrolled_does_not_change_the_scores_of_others(
     exemplars: list[Vector], heard: Vector
@@ -114,9 +118,9 @@ def test_a_profile_of_another_model_is_never_in_the_gallery() -> None:
     assert caught.value.reason == "wrong_model"
 
 
+@settings(deadline=None)
 @given(heard=vectors(), broken=st.integers(0, 5), value=st.sampled_from([math.nan, math.inf, -math.inf]))
 def test_a_voice_that_is_not_a_number_is_nobody(heard: Vector, broken: int, value: float) -> None:
-    assume(heard[broken] != 0.0 or math.isnan(value))
     torn = heard.copy()
     torn[broken] = value
     gallery = make_gallery([profile("anna", [heard]), profile("ben", [axis(0)])], MODEL)

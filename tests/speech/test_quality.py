@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from speech_parts import FRAME, found_in, voice, white, windows
 
@@ -127,6 +127,7 @@ def test_the_noise_level_follows_a_fan_and_not_a_door() -> None:
 
 
 @pytest.mark.filterwarnings("ignore:overflow")
+@settings(deadline=None)
 @given(st.floats(allow_nan=True, allow_infinity=True, width=32), st.integers(0, FRAME - 1))
 def test_a_sample_that_is_not_a_number_makes_no_finite_power_and_no_noise(value: float, at: int) -> None:
     samples = white(FRAME / RATE, -40.0)

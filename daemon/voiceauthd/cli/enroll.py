@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from voiceauthd.cli.arguments import Parser, add_json, add_socket, seconds
-from voiceauthd.cli.events import number
+from voiceauthd.cli.events import number, snr
 from voiceauthd.cli.output import Output, plain
 from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode, NotRunningError
@@ -128,9 +128,7 @@ def follow(
 def verdict(reply: Mapping[str, Any], output: Output) -> str:
     """Why a take was accepted or refused, and what to do, on one line."""
     quality = reply.get("quality") or {}
-    heard = (
-        f"{number(quality.get('net_speech'), '.1f')} s of speech, SNR {number(quality.get('snr_db'), '.0f', '?')} dB"
-    )
+    heard = f"{number(quality.get('net_speech'), '.1f')} s of speech, {snr(quality)}"
     if reply.get("accepted") is True:
         return f"{output.style('accepted', 'green')}  {heard}"
     advice = f": {plain(reply['advice'])}" if reply.get("advice") else ""

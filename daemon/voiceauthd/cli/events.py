@@ -68,11 +68,16 @@ def how_sure(answer: Event) -> str:
     return text + ("" if answer.get("calibrated") else "  uncalibrated")
 
 
+def snr(quality: Mapping[str, Any]) -> str:
+    """The signal-to-noise ratio; unknown where speech began before any noise was heard."""
+    return f"SNR {number(quality.get('snr_db'), '.0f', 'unknown')}" + ("" if quality.get("snr_db") is None else " dB")
+
+
 def _window(event: Event, output: Output) -> str:
     colour = {"known": "green", "unknown": "yellow"}.get(str(event.get("decision")), "dim")
     quality = event.get("quality") or {}
     name = output.style(f"{who(event):<{_NAME_WIDTH}}", "bold", colour)
-    sound = f"{number(quality.get('net_speech'), '.1f')} s speech  SNR {number(quality.get('snr_db'), '.0f', '?')} dB"
+    sound = f"{number(quality.get('net_speech'), '.1f')} s speech  {snr(quality)}"
     late = f"{number(event.get('latency_ms'), '.0f')} ms late"
     reason = f"  ({plain(event['reason'])})" if event.get("decision") != "known" and event.get("reason") else ""
     return f"{name}  {how_sure(event)}  {sound}  {late}{reason}"

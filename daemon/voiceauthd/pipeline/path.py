@@ -91,9 +91,10 @@ class Recogniser:
         try:
             return list(self._forward(windows))
         except ModelError as failure:
-            if len(windows) == 1:
-                return [Failed(windows[0], str(failure))]
-            return [result for window in windows for result in self.embed([window])]
+            detail = str(failure)
+        if len(windows) == 1:
+            return [Failed(windows[0], detail)]
+        return [result for window in windows for result in self.embed([window])]
 
     def compare(self, embedding: Embedding) -> list[Score]:
         """Against the voices that are enrolled now. Raises `ModelError`, reason `wrong_model`."""
@@ -108,7 +109,7 @@ class Recogniser:
             raise
         except Exception as failure:
             log.exception("the model failed")
-            raise ModelError(f"the model failed: {failure}") from failure
+            raise ModelError(f"the model failed: {failure!r}") from failure
         if len(embeddings) != len(windows):
             raise ModelError(f"the model gave {len(embeddings)} embeddings for {len(windows)} windows")
         if not usable:

@@ -36,7 +36,7 @@ class Frame:
 def power(samples: Samples) -> float:
     """The variance of a frame: its mean square without the direct current that cheap microphones add, which would
     count as noise. NaN for samples that are not finite."""
-    mean = float(np.mean(samples))
+    mean = float(np.add.reduce(samples)) / len(samples)  # np.mean takes three times as long, for every frame
     return max(float(np.dot(samples, samples)) / len(samples) - mean * mean, 0.0)
 
 

@@ -43,7 +43,8 @@ class FirstGate:
 
     def voiced(self, frame: Samples) -> bool:
         """Whether this frame may be speech."""
-        pcm = np.clip(frame * FULL_SCALE_16_BIT, -FULL_SCALE_16_BIT, FULL_SCALE_16_BIT).astype(np.int16)
+        scaled = np.minimum(np.maximum(frame * FULL_SCALE_16_BIT, -FULL_SCALE_16_BIT), FULL_SCALE_16_BIT)
+        pcm = scaled.astype(np.int16)
         return bool(self._vad.is_speech(pcm.tobytes(), RATE))
 
 
