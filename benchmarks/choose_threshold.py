@@ -85,9 +85,9 @@ def main() -> None:
     for threshold in np.arange(0.40, 0.76, 0.05).round(2):
         accepted = cosines >= threshold
         wrong, missed = accepted[~target], ~accepted[target]
-        print(
-            f"{threshold:9.2f}  {np.mean(wrong):7.2%} ({np.sum(wrong):3d})  {np.mean(missed):7.2%} ({np.sum(missed):3d})"
-        )
+        accepts = f"{np.mean(wrong):7.2%} ({np.sum(wrong):3d})"
+        rejects = f"{np.mean(missed):7.2%} ({np.sum(missed):3d})"
+        print(f"{threshold:9.2f}  {accepts}  {rejects}")
 
 
 if __name__ == "__main__":

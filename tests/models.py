@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from voiceauthd.embed.cache import CAMPPLUS, describe_model, fetch, find
+from voiceauthd.embed.cache import describe_model, fetch, find
+from voiceauthd.embed.manifest import CAMPPLUS
 from voiceauthd.errors import ModelError
 
 SPEECH = Path(__file__).resolve().parents[2] / "shared" / "speech"

@@ -11,6 +11,7 @@ import threading
 import time
 
 import numpy as np
+
 from voiceauthd.audio.block import RATE
 from voiceauthd.audio.microphone import Microphone
 from voiceauthd.audio.portaudio import PORTAUDIO

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+
 from voiceauthd.audio.block import RATE
 from voiceauthd.audio.file import MAX_RECORDING, FileSource, read_recording
 from voiceauthd.audio.microphone import Microphone

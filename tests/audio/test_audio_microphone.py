@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import soundfile
 from virtual_mic import VirtualMic, what_is_missing
+
 from voiceauthd.audio.portaudio import Device, choose
 from voiceauthd.audio.ring import Ring
 from voiceauthd.errors import ExitCode, SourceError

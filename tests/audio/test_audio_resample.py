@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from voiceauthd.audio.block import RATE
 from voiceauthd.audio.resample import Resampler, mix_down
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from voiceauthd.audio.block import RATE
 from voiceauthd.audio.stdin import PcmSource
 from voiceauthd.errors import SourceError

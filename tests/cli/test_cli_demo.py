@@ -20,8 +20,8 @@ from fake_daemon import voiceauth
 from voiceauthd.cli.demo_script import Verdict, judge, load_script
 from voiceauthd.cli.demo_stage import Daemon, Room, models_folder
 from voiceauthd.cli.output import Output
-from voiceauthd.embed.cache import CAMPPLUS, find
-from voiceauthd.embed.manifest import WEIGHTS, Manifest, write_manifest
+from voiceauthd.embed.cache import find
+from voiceauthd.embed.manifest import CAMPPLUS, WEIGHTS, Manifest, write_manifest
 from voiceauthd.errors import ExitCode, VoiceauthError
 
 needs_model = pytest.mark.skipif(

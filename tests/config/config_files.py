@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from voiceauthd.config.load import load_config
 from voiceauthd.errors import ConfigError, ExitCode
 

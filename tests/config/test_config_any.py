@@ -10,6 +10,7 @@ import yaml
 from config_files import NOWHERE
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from voiceauthd.config.keys import keys, value_of
 from voiceauthd.config.load import load_config
 from voiceauthd.config.schema import Config

@@ -11,6 +11,7 @@ import pytest
 import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from voiceauthd.config.document import describe, render
 from voiceauthd.config.keys import Key, Value, allowed, build, keys, quoted, sections, value_of
 from voiceauthd.config.load import load_config

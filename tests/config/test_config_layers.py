@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from config_files import NOWHERE, refusal, written
+
 from voiceauthd.config.keys import keys
 from voiceauthd.config.load import SYSTEM_CONFIG, find_config, load_config, variable_of
 from voiceauthd.config.resolve import RESTART_KEYS, changed_keys, profiles_folder

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from config_files import NOWHERE, refusal, written
+
 from voiceauthd.config.keys import keys, value_of
 from voiceauthd.config.load import load_config
 from voiceauthd.config.resolve import changed_keys

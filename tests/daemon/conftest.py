@@ -11,15 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
-from daemon_box import Box, Settings, merged, with_model
+from daemon_box import ENOUGH, Box, Settings, merged, with_model
 from daemon_room import PEOPLE, takes
 from virtual_mic import virtual_mic  # noqa: F401  a fixture is used by its name
-
-ENOUGH = {"enroll": {"speech": 10, "exemplars": 3}}
-"""Half of what is asked for by default, to save time."""
 
 
 @pytest.fixture(scope="session")

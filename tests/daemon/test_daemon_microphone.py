@@ -9,8 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import ENOUGH
-from daemon_box import Box, wait_until, with_model
+from daemon_box import ENOUGH, Box, wait_until, with_model
 from daemon_caller import Caller
 from daemon_room import PEOPLE, quiet, takes, voice
 from virtual_mic import VirtualMic

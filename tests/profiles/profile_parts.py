@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from voiceauthd.embed.embedding import ModelId, Vector
 from voiceauthd.errors import StorageError
 from voiceauthd.profiles.profile import Exemplar, Profile, new_uid, timestamp

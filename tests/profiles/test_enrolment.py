@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from profile_parts import MODEL, profile, unit_vectors
+
 from voiceauthd.audio.block import RATE
 from voiceauthd.config.schema import EnrollConfig
 from voiceauthd.embed.embedding import Embedding, Vector

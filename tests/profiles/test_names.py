@@ -8,6 +8,7 @@ from pathlib import PurePath
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from voiceauthd.errors import ExitCode, UsageError
 from voiceauthd.profiles.names import check_condition, check_name, file_name, name_key, name_of_file
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from profile_parts import MODEL, names, profile, profile_files, refused
+
 from voiceauthd.errors import NotEnrolledError, StorageError
 from voiceauthd.profiles import folder as folder_module
 from voiceauthd.profiles.document import encode_profile

@@ -14,6 +14,7 @@ import profile_parts as parts
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from voiceauthd.embed.embedding import ModelId
 from voiceauthd.errors import ExitCode, StorageError
 from voiceauthd.profiles.document import MAX_BYTES, decode_profile, encode_profile, export_document, import_document

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from profile_parts import MODEL, names, profile, profile_files, refused
+
 from voiceauthd.embed.embedding import ModelId
 from voiceauthd.errors import NotEnrolledError, UsageError
 from voiceauthd.profiles.document import encode_profile, export_document, import_document

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
+from string import Formatter
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from varlink.scanner import Interface as ReferenceInterface
+
 from voiceauthd.errors import VoiceauthError
 from voiceauthd.protocol import errors
 from voiceauthd.protocol.interface import (
@@ -112,8 +115,11 @@ class TestCommittedFiles:
     def test_what_a_row_tells_a_person_uses_declared_fields_only(self):
         for row in errors.TABLE:
             interface, _, short = row.error.rpartition(".")
-            fields = dict.fromkeys(load(interface).errors[short].fields, "x")
-            row.text.format_map(fields)  # a KeyError would be ours
+            declared = load(interface).errors[short].fields
+            told = {field for _, field, _, _ in Formatter().parse(row.text) if field is not None}
+            assert told <= set(declared), row.error
+            said = row.text.format_map({name: f"<{name}>" for name in declared})
+            assert all(f"<{name}>" in said for name in told), row.error
 
     def test_no_reason_stands_for_two_errors(self):
         reasons = [reason for row in errors.TABLE for reason in row.reasons]
@@ -172,9 +178,14 @@ class TestLanguage:
     )  # fmt: skip
     def test_any_text_is_read_or_refused(self, text):
         try:
-            parse(text)
-        except InterfaceError:
-            pass
+            declared = parse(text)
+        except InterfaceError as problem:
+            told = re.match(r"line (\d+): ", str(problem))
+            assert told is not None
+            assert 1 <= int(told[1]) <= text.count("\n") + 1
+        else:
+            uncommented = re.sub(r"#[^\n]*", "", text)
+            assert uncommented.split()[:2] == ["interface", declared.name]
 
     @pytest.mark.parametrize("opening", ["(a: ", "[]", "[string]", "?[]"])
     def test_deep_types_are_refused_without_recursion(self, opening):

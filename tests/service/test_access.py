@@ -9,6 +9,7 @@ import os
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from voiceauthd.config.schema import AccessConfig
 from voiceauthd.errors import ConfigError
 from voiceauthd.protocol.interface import VOICEAUTHD, load

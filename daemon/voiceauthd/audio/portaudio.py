@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from voiceauthd.audio.ring import Ring
+from voiceauthd.audio.stack import fresh_stacks
 from voiceauthd.errors import SourceError
 
 MAX_CHANNELS = 2
@@ -189,7 +190,8 @@ def _start(device: Device, channels: int, block_ms: int) -> Stream:
             finished_callback=ring.finish,
         )
         try:
-            handle.start()
+            with fresh_stacks():
+                handle.start()
         except BaseException:
             handle.close(ignore_errors=True)
             raise

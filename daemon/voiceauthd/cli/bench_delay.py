@@ -3,6 +3,8 @@
 The end of a window is when its last sample was heard, which the feeder knows; the event has come when the client has
 parsed it. The forward, which the event tells, is taken off. Only windows that end with a hop count: they are cut the
 moment their last sample is heard. The tail of an utterance is known only after the hangover, by design.
+
+Through a microphone nobody but the daemon knows when a sample was heard, so that its own word is taken.
 """
 
 from __future__ import annotations
@@ -14,11 +16,13 @@ import numpy as np
 
 from voiceauthd.audio.block import RATE
 from voiceauthd.cli.bench_child import Child
-from voiceauthd.cli.bench_report import Figure, median, percentile
+from voiceauthd.cli.bench_microphone import VirtualMicrophone
+from voiceauthd.cli.bench_report import Figure, NotMeasuredError, median, percentile
 from voiceauthd.cli.bench_setting import Setting
 from voiceauthd.cli.bench_sound import FRAME, Event, Feeder, Monitor, continuous_speech, noise
 from voiceauthd.client import Client
 from voiceauthd.config.schema import SpeechConfig
+from voiceauthd.errors import NotRunningError
 
 TARGET_MEDIAN_MS = 20
 TARGET_P99_MS = 50
@@ -28,6 +32,9 @@ ROOM_DBFS = -75.0
 
 LEAD, REST = 1.0, 2.0
 """Seconds of silence before the speech, and after it, which end the last utterance."""
+
+OPEN_LIMIT = 15.0
+"""Seconds for the microphone to open."""
 
 WORK_LIMIT = 60.0
 """Seconds for the daemon to work off what waits when the sound has ended."""
@@ -57,7 +64,11 @@ class Hop:
 
 
 def measure_delay(setting: Setting) -> list[Figure]:
-    """Feeds a daemon on its standard input, and monitors it."""
+    """Feeds a daemon on its standard input, and another one through a virtual microphone, and monitors them."""
+    return [*_through_pipe(setting), *_through_microphone(setting)]
+
+
+def _through_pipe(setting: Setting) -> list[Figure]:
     model = setting.models.chosen()
     speech = SpeechConfig()
     seconds = speech.first + speech.hop * setting.effort.windows
@@ -85,12 +96,44 @@ def measure_delay(setting: Setting) -> list[Figure]:
     ]
 
 
+def _through_microphone(setting: Setting) -> list[Figure]:
+    names = ("through a microphone at 48 kHz, median", "through a microphone at 48 kHz, 99th percentile")
+    speech = SpeechConfig()
+    sound = continuous_speech(speech.first + speech.hop * setting.effort.windows / 2)
+    try:
+        with (
+            VirtualMicrophone(setting.folder / "pulse") as microphone,
+            Child(setting.folder, setting.models.chosen(), {"source": "microphone"}, microphone.environment) as child,
+        ):
+            child.wait_ready()
+            with Monitor(child.socket) as monitor:
+                monitor.wait_for_source("open", limit=OPEN_LIMIT)
+                setting.say(f"delay: {len(sound) / RATE:.0f} s of sound through a microphone")
+                microphone.play_to_end(sound)
+    except (NotMeasuredError, NotRunningError) as problem:
+        return [Figure(name, None, "ms", 0, note=str(problem)) for name in names]
+    beyond = [event["latency_ms"] - event["forward_ms"] for _, event, _ in hop_events(monitor.arrived, speech)]
+    note = "by the daemon's own clock, as far as the socket; 12.5 ms of it are the resampler's"
+    return [median(names[0], beyond, "ms", note=note), percentile(names[1], beyond, 99, "ms")]
+
+
 def hop_windows(arrived: Sequence[tuple[float, Event]], feeder: Feeder, speech: SpeechConfig) -> list[Hop]:
-    """The windows among `arrived` that ended with a hop; tails and windows that failed are left out."""
+    """What became of the windows among `arrived` that ended with a hop."""
+    return [
+        Hop(feeder.heard_at(end), when, event["forward_ms"] / 1000.0)
+        for when, event, end in hop_events(arrived, speech)
+    ]
+
+
+def hop_events(arrived: Sequence[tuple[float, Event]], speech: SpeechConfig) -> list[tuple[float, Event, int]]:
+    """The windows among `arrived` that ended with a hop, each with its end in samples since the source was opened.
+
+    Tails are left out, and windows that failed.
+    """
     began = [_samples(event, "start") for _, event in arrived if event["kind"] == "speech"]
     ends = {_samples(event, "start") for _, event in arrived if event["kind"] == "silence"}
     first, hop = round(speech.first * RATE), round(speech.hop * RATE)
-    found: list[Hop] = []
+    found: list[tuple[float, Event, int]] = []
     for when, event in arrived:
         if event["kind"] != "window" or event.get("forward_ms") is None:
             continue
@@ -99,7 +142,7 @@ def hop_windows(arrived: Sequence[tuple[float, Event]], feeder: Feeder, speech: 
         utterance = max((beginning for beginning in began if beginning <= start), default=None)
         if utterance is None or end in ends or (end - utterance - first) % hop:
             continue
-        found.append(Hop(feeder.heard_at(end), when, event["forward_ms"] / 1000.0))
+        found.append((when, event, end))
     return found
 
 

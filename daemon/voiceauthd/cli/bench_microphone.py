@@ -74,12 +74,22 @@ class VirtualMicrophone:
         if self._server is not None:
             self._end(self._server)
 
+    def play_to_end(self, samples: Samples) -> None:
+        """Plays 16 kHz samples into the microphone, in real time."""
+        player = self.play(samples)
+        try:
+            player.wait(len(samples) / RATE + START_LIMIT)
+        except subprocess.TimeoutExpired:
+            raise NotMeasuredError("PulseAudio does not play") from None
+        finally:
+            self._end(player)
+
     def play(self, samples: Samples) -> subprocess.Popen[bytes]:
         """Starts playing 16 kHz samples into the microphone. To be given to `stop`."""
         file = self._folder / "played.wav"
         soundfile.write(file, samples, RATE, subtype="PCM_16")
         player: subprocess.Popen[bytes] = subprocess.Popen(
-            ["paplay", f"--device={SINK}", "--latency-msec=50", str(file)],
+            ["paplay", f"--device={SINK}", "--latency-msec=500", str(file)],
             env=self.environment,
             start_new_session=True,
             **_QUIET,  # type: ignore[call-overload]  # as above

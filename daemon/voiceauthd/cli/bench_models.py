@@ -9,7 +9,8 @@ from typing import Any
 
 from voiceauthd.cli.demo_stage import models_folder
 from voiceauthd.config.schema import ModelConfig
-from voiceauthd.embed.cache import CAMPPLUS, find
+from voiceauthd.embed.cache import find
+from voiceauthd.embed.manifest import CAMPPLUS
 
 WAVLM_BASE = "wavlm-base-random"
 WAVLM_TINY = "wavlm-tiny-random"

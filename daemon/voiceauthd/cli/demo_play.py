@@ -23,7 +23,8 @@ from voiceauthd.cli.output import Output, plain
 from voiceauthd.cli.recordings import enroll_recordings, pcm16
 from voiceauthd.cli.verify import decision_line
 from voiceauthd.client import Client
-from voiceauthd.embed.cache import CAMPPLUS, find
+from voiceauthd.embed.cache import find
+from voiceauthd.embed.manifest import CAMPPLUS
 from voiceauthd.errors import ExitCode, ModelError, NotRunningError, StorageError, VoiceauthError
 
 SETTLE_LIMIT = 15.0

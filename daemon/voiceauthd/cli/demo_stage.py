@@ -22,7 +22,8 @@ from voiceauthd.audio.block import RATE, Samples
 from voiceauthd.cli.recordings import pcm16
 from voiceauthd.client import Client
 from voiceauthd.config.load import find_config, load_config
-from voiceauthd.embed.cache import CAMPPLUS, default_folder
+from voiceauthd.embed.cache import default_folder
+from voiceauthd.embed.manifest import CAMPPLUS
 from voiceauthd.errors import ConfigError, ExitCode, NotRunningError, VoiceauthError
 
 FRAME = RATE // 50

@@ -21,22 +21,26 @@ import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from voiceauthd.embed.manifest import MANIFEST, MODEL_FILES, Manifest, read_manifest, verify, write_manifest
+from voiceauthd.embed.manifest import (
+    CAMPPLUS,
+    MANIFEST,
+    MODEL_FILES,
+    Manifest,
+    Progress,
+    read_manifest,
+    verify,
+    write_manifest,
+)
 from voiceauthd.errors import ModelError
-
-CAMPPLUS = "campplus"
 
 STAGING = ".staging-"
 
 SYSTEM_FOLDER = Path("/var/lib/voiceauthd/models")
-
-Progress = Callable[[str], None]
-"""Told what happens, a line at a time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from voiceauthd.embed.cache import CAMPPLUS, Progress
 from voiceauthd.embed.campplus_net import CamPlusPlus
-from voiceauthd.embed.manifest import WEIGHTS, Manifest, describe
+from voiceauthd.embed.manifest import CAMPPLUS, WEIGHTS, Manifest, Progress, describe
 from voiceauthd.embed.tensors import Tensors
 from voiceauthd.errors import ModelError
 

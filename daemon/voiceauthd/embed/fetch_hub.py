@@ -13,14 +13,15 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, constants, errors, snapshot_download
 
-from voiceauthd.embed.cache import CAMPPLUS, Progress
 from voiceauthd.embed.checkpoint import check_architecture, convert_pickled
 from voiceauthd.embed.manifest import (
+    CAMPPLUS,
     CONFIG,
     PICKLED_WEIGHTS,
     PREPROCESSOR,
     WEIGHTS,
     Manifest,
+    Progress,
     describe,
     file_digest,
 )

@@ -10,9 +10,10 @@ import numpy as np
 
 from voiceauthd.audio.block import RATE
 from voiceauthd.config.schema import ModelConfig
-from voiceauthd.embed.cache import CAMPPLUS, default_folder, find
+from voiceauthd.embed.cache import default_folder, find
 from voiceauthd.embed.embedding import Embedder
 from voiceauthd.embed.manifest import (
+    CAMPPLUS,
     CONFIG,
     MANIFEST,
     PICKLED_WEIGHTS,

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from voiceauthd.errors import ModelError
+
+CAMPPLUS = "campplus"
+"""The embedded model, by name; every other name is a hub id or a folder."""
+
+Progress = Callable[[str], None]
+"""Told what happens, a line at a time."""
 
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"

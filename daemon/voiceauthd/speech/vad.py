@@ -43,8 +43,7 @@ class FirstGate:
 
     def voiced(self, frame: Samples) -> bool:
         """Whether this frame may be speech."""
-        scaled = np.minimum(np.maximum(frame * FULL_SCALE_16_BIT, -FULL_SCALE_16_BIT), FULL_SCALE_16_BIT)
-        pcm = scaled.astype(np.int16)
+        pcm = np.clip(frame * FULL_SCALE_16_BIT, -FULL_SCALE_16_BIT, FULL_SCALE_16_BIT).astype(np.int16)
         return bool(self._vad.is_speech(pcm.tobytes(), RATE))
 
 
