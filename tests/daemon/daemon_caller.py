@@ -99,9 +99,10 @@ class Caller:
     def silent(self, seconds: float) -> bool:
         """Whether no reply comes for so long."""
         try:
-            self._arrived.insert(0, self._message(seconds))
+            message = self._message(seconds)
         except AssertionError:
             return True
+        self._arrived.insert(0, message)
         return False
 
     def _message(self, seconds: float) -> bytes:

@@ -171,7 +171,7 @@ def test_a_sender_who_waits_for_room_is_told_when_the_enrolment_is_gone(stub_at)
     claim = box.begin_recordings(caller, name="Newcomer")
     (box.folder / "hold-worker").touch()
     box.send_recordings(claim, [voice("ralph-1")], last="take")
-    send_one = functools.partial(sender.send, "SendAudio", more=False, claim=claim, pcm="AAAA")
+    send_one = functools.partial(sender.send, "SendAudio", more=False, claim=claim, pcm="AAA=")
     send_one()
     sent = 1
     while not sender.silent(0.3):

@@ -93,6 +93,7 @@ def call_as(box: Box, user: str, *calls: tuple[str, dict], groups: str = "") -> 
 
 def verify_as(box: Box, user: str, name: str, sound: str) -> dict:
     """The decision that another user is told, while this sound is heard."""
+    box.room.hush()  # what is left of the sound of a verification before
     call = ("Verify", {"name": name})
     process = start(box, user, call)
     wait_until("it listens", lambda: box.ask("Status")["claim"] == "Verify")

@@ -99,6 +99,19 @@ def test_speech_that_is_under_way_is_cut_at_the_request(box: Box) -> None:
     }
 
 
+def test_who_speaks_on_is_heard_from_the_request_on(box: Box) -> None:
+    without_edges = [sound[4_000:-4_000] for sound in takes("Ralph")]
+    with box.caller() as monitor, box.caller() as caller:
+        monitor.send("Monitor")
+        monitor.events("started")
+        box.room.play(np.concatenate(without_edges))  # without a pause
+        monitor.events("window")
+        caller.send("Verify", name="Ralph")
+        caller.until("listening")
+        monitor.events("silence")
+        assert decided(caller)["outcome"] == "accept"
+
+
 def test_windows_that_still_wait_for_the_model_do_not_count(stub_at) -> None:
     """The model is slow: what was said before the request reaches it after the request."""
     box = stub_at(speed=10.0)

@@ -130,7 +130,7 @@ class Child:
         with Client(self.socket, START_LIMIT) as client:
             try:
                 client.call("ListProfiles")  # answered as soon as the daemon is ready, and not before
-            except NotRunningError:
+            except VoiceauthError:
                 self.check(patience=STOP_LIMIT)
                 raise
             ready = time.monotonic() - self.started

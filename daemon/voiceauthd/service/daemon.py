@@ -92,21 +92,29 @@ class Daemon:
     async def _reload(self) -> list[str]:
         async with self._reloading:
             old = await self._state.ready()
-            config = self._reread()
-            changed = changed_keys(old.config, config)
-            fixed = [key for key in changed if key in RESTART_KEYS]
-            if fixed:
-                raise ConfigError(f"{', '.join(fixed)} cannot change while the daemon runs; restart it")
-            access = Access.from_config(config.access)
-            engine = await in_thread(build_engine, config, self._hub.publish, old)
-            # Both may listen to the same source, so the old one must have let go of it.
-            if engine.live is not old.live and not await in_thread(old.live.stop, STOP_TIME):
-                log.warning("the old capture or worker thread did not end in time")
-            if self._state.stopping:
-                raise WithdrawnError("the daemon is stopping")
-            self._swap(config, access, old, engine)
-            log.info("reloaded: %s", ", ".join(changed) or "nothing changed")
-            return changed
+            notify.reloading()
+            try:
+                return await self._replace(old)
+            finally:
+                if not self._state.stopping:
+                    notify.ready(status_line(self._state))
+
+    async def _replace(self, old: Engine) -> list[str]:
+        config = self._reread()
+        changed = changed_keys(old.config, config)
+        fixed = [key for key in changed if key in RESTART_KEYS]
+        if fixed:
+            raise ConfigError(f"{', '.join(fixed)} cannot change while the daemon runs; restart it")
+        access = Access.from_config(config.access)
+        engine = await in_thread(build_engine, config, self._hub.publish, old)
+        # Both may listen to the same source, so the old one must have let go of it.
+        if engine.live is not old.live and not await in_thread(old.live.stop, STOP_TIME):
+            log.warning("the old capture or worker thread did not end in time")
+        if self._state.stopping:
+            raise WithdrawnError("the daemon is stopping")
+        self._swap(config, access, old, engine)
+        log.info("reloaded: %s", ", ".join(changed) or "nothing changed")
+        return changed
 
     def _swap(self, config: Config, access: Access, old: Engine, engine: Engine) -> None:
         if engine.embedder is not old.embedder or engine.store is not old.store or engine.live is not old.live:
@@ -121,7 +129,6 @@ class Daemon:
         self._hub.limit = config.socket.events_queued
         self._server.configure(config.socket)
         logging.getLogger("voiceauthd").setLevel(config.log.level.upper())
-        notify.status(status_line(self._state))
 
     # Starting
 
