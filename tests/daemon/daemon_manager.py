@@ -39,15 +39,6 @@ class Manager:
                 return True
         return False
 
-    def drain(self) -> None:
-        """Takes what has come so far."""
-        self._socket.setblocking(False)
-        try:
-            while True:
-                self.messages.append(self._socket.recv(4096).decode())
-        except BlockingIOError:
-            pass
-
 
 def activate(descriptor: int, command: list[str]) -> None:
     """Becomes `command`, with `descriptor` as the socket that was passed to it."""
