@@ -42,6 +42,7 @@ COMMANDS = (
     Command("model", "voiceauthd.cli.model", MACHINE, "fetch, list and remove speaker models"),
     Command("config", "voiceauthd.cli.config", MACHINE, "check, show and locate the configuration"),
     Command("demo", "voiceauthd.cli.demo", MACHINE, "a conversation of three voices through the real daemon"),
+    Command("evaluate", "voiceauthd.cli.evaluate", MACHINE, "measure how well voices are told apart, on recordings"),
     Command("bench", "voiceauthd.cli.bench", MACHINE, "measure speed and delay on this machine"),
 )
 

@@ -71,6 +71,11 @@ class Segmenter:
         """Whether nothing like speech is heard just now."""
         return not self._awake
 
+    @property
+    def net_speech(self) -> float:
+        """Seconds of speech in all utterances since the segmenter was made or restarted."""
+        return self._speech_frames * self._frame / RATE
+
     def _frames(self, seconds: float) -> int:
         return round(seconds * RATE / self._frame)
 
@@ -78,6 +83,7 @@ class Segmenter:
         """Another recording follows: `reset`, and forgets the noise and what the first detector has got used to."""
         self._gate = FirstGate(self._aggressiveness)
         self._noise = NoiseMeter(self._frame)
+        self._speech_frames = 0
         self.reset()
 
     def reset(self) -> None:
@@ -115,6 +121,16 @@ class Segmenter:
         found = self._end(self._utterance, captured)
         self.reset()
         return found
+
+    def tail(self) -> Window | None:
+        """The window that `flush` would cut now, if any. Nothing changes: the utterance goes on."""
+        utterance = self._utterance
+        if utterance is None:
+            return None
+        before = utterance.cut
+        found = self._cut_tail(utterance)
+        utterance.cut = before
+        return found[0] if found else None
 
     def _hear(self, samples: Samples, start: int, captured: float) -> list[Speech]:
         strength = power(samples)
@@ -170,11 +186,13 @@ class Segmenter:
         self._quiet = 0
         for frame in self._ring:
             utterance.append(frame)
+        self._speech_frames += utterance.speech_frames
         self._ring.clear()
         return [SpeechBegan(utterance.ordinal, first, captured)]
 
     def _follow(self, utterance: _Utterance, frame: Frame, captured: float) -> list[Speech]:
         utterance.append(frame)
+        self._speech_frames += frame.speech
         found: list[Speech] = []
         if utterance.length >= utterance.due:
             utterance.due = utterance.length + self._hop
@@ -185,7 +203,7 @@ class Segmenter:
             self.reset()
         return found
 
-    def _cut(self, utterance: _Utterance, end: int, captured: float, least_new: int) -> list[Speech]:
+    def _cut(self, utterance: _Utterance, end: int, captured: float, least_new: int) -> list[Window]:
         """The window that ends with frame `end`, if it has enough speech, and `least_new` frames of it are new."""
         frames = utterance.frames(end - self._window, end)
         if len(frames) * self._frame < SHORTEST * RATE:
@@ -195,19 +213,26 @@ class Segmenter:
         new = utterance.new_speech_frames(end)
         if not (quality.net_speech >= self._min_speech and new >= least_new):
             return []
-        utterance.cut_at(end)
+        utterance.cut = end
         start = utterance.start + end * self._frame - len(samples)
         return [Window(samples, start, captured, utterance.ordinal, quality, new * self._frame / RATE)]
 
     def _end(self, utterance: _Utterance, captured: float) -> list[Speech]:
         for frame in utterance.frames(utterance.length - self._quiet + self._frames(PAD), utterance.length):
             self._noise.hear(frame)
-        end = min(utterance.length, utterance.last_speech + 1 + self._frames(PAD))
-        heard = self._heard - (utterance.length - end) * self._frame / RATE
-        found = self._cut(utterance, end, heard, self._new_speech)
+        end = self._end_of(utterance)
         net_speech = utterance.speech_frames * self._frame / RATE
-        found.append(SpeechEnded(utterance.ordinal, utterance.start + end * self._frame, captured, net_speech))
-        return found
+        ended = SpeechEnded(utterance.ordinal, utterance.start + end * self._frame, captured, net_speech)
+        return [*self._cut_tail(utterance), ended]
+
+    def _cut_tail(self, utterance: _Utterance) -> list[Window]:
+        end = self._end_of(utterance)
+        heard = self._heard - (utterance.length - end) * self._frame / RATE
+        return self._cut(utterance, end, heard, self._new_speech)
+
+    def _end_of(self, utterance: _Utterance) -> int:
+        """The frame that an utterance is trimmed to."""
+        return min(utterance.length, utterance.last_speech + 1 + self._frames(PAD))
 
 
 class _Utterance:
@@ -221,7 +246,7 @@ class _Utterance:
         self.length = 0
         self.speech_frames = 0
         self.last_speech = -1
-        self._cut = 0
+        self.cut = 0  # the frame that the newest window ended with
         self._kept: deque[Frame] = deque()
         self._window = window
         self._dropped = 0
@@ -241,12 +266,9 @@ class _Utterance:
         """Frames `begin` up to `end`, counted from the utterance's first; those before it do not exist."""
         return list(islice(self._kept, max(0, begin - self._dropped), max(0, end - self._dropped)))
 
-    def cut_at(self, end: int) -> None:
-        self._cut = end
-
     def new_speech_frames(self, end: int) -> int:
         """Frames of speech in the window that ends with frame `end` and in none before it."""
-        return sum(frame.speech for frame in self.frames(max(self._cut, end - self._window), end))
+        return sum(frame.speech for frame in self.frames(max(self.cut, end - self._window), end))
 
 
 def segment(blocks: Iterable[Block], segmenter: Segmenter) -> Iterator[Speech]:

@@ -1,0 +1,173 @@
+"""`voiceauth evaluate`: how well voices are told apart, on recordings of one's own."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voiceauthd.cli.arguments import Parser, add_json
+from voiceauthd.cli.output import Output, plain
+from voiceauthd.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from voiceauthd.config.schema import Config
+    from voiceauthd.evaluation.evaluate import Evaluation
+
+RESAMPLES = 1000
+
+BAR = 30
+"""Characters."""
+
+STEP = 10
+"""Per cent between two lines of progress where it cannot rewrite itself."""
+
+_EXAMPLES = """
+voiceauth evaluate recordings/                        the table
+voiceauth evaluate recordings/ --json | jq .pooled.eer
+voiceauth evaluate recordings/ --plots figures/ --scores scores.csv
+voiceauth evaluate recordings/ --noise noise/ --rir rooms/
+"""
+
+
+def configure(parser: Parser) -> None:
+    """Adds the arguments of `voiceauth evaluate`."""
+    parser.explain(
+        "Measure how well voices are told apart, on the recordings in FOLDER. It has enroll.csv, a row for each\n"
+        "enrolled voice (columns enroll_id, and files, separated by ;), and trials.csv, a row for each comparison\n"
+        "(enroll_id, test_path, and label: target or nontarget). Paths are relative to FOLDER: FLAC, WAV or OGG.\n"
+        "More columns (speaker; condition, test_source, test_speaker, label_doubt) part the figures and make the\n"
+        "intervals right. Every recording goes the daemon's own way, from samples to score, as configured. Printed\n"
+        "are error rates and costs with 95 % intervals over speakers, pooled and apart, also for tests cut to 1 to\n"
+        "5 s of speech. A test without enough speech counts as a reject. No daemon is needed; nobody is enrolled.\n"
+        "Embeddings, not sound, are kept in ~/.cache/voiceauthd/evaluation, so that the next run is quick.",
+        _EXAMPLES,
+        (ExitCode.CONFIG, ExitCode.MODEL, ExitCode.AUDIO, ExitCode.STORAGE),
+    )
+    parser.add_argument("folder", metavar="FOLDER", type=Path, help="the folder with enroll.csv and trials.csv")
+    parser.add_argument("--model", metavar="NAME", help="a cached model or a folder (default: the configuration's)")
+    parser.add_argument("--plots", metavar="DIR", type=Path, help="draw DET curve, histograms, calibration as PNG, SVG")
+    parser.add_argument("--scores", metavar="FILE", type=Path, help="write the score of each trial, as CSV")
+    parser.add_argument("--noise", metavar="DIR", type=Path, help="again with this noise, at 20, 10, 5 and 0 dB")
+    parser.add_argument("--rir", metavar="DIR", type=Path, help="again in rooms, by these impulse responses")
+    parser.add_argument(
+        "--bootstrap",
+        metavar="N",
+        type=whole,
+        default=RESAMPLES,
+        help=f"resamples of the speakers (default: {RESAMPLES}; 0: no intervals)",
+    )
+    parser.add_argument("--seed", metavar="S", type=whole, default=0, help="of all that is drawn (default: 0)")
+    parser.add_argument("--no-cache", action="store_true", help="hear everything anew, and keep nothing")
+    parser.add_argument("--include-doubtful", action="store_true", help="also the trials with label_doubt 1")
+    add_json(parser)
+
+
+def run(arguments: argparse.Namespace, output: Output) -> int:
+    """Evaluates, prints, and writes what else was asked for."""
+    from voiceauthd.evaluation.trials import load_trials
+
+    config = _configuration(arguments)
+    listed = load_trials(arguments.folder, include_doubtful=arguments.include_doubtful)
+    _prepare(arguments)
+    output.progress("loading the model")
+
+    from voiceauthd.embed.load import load_embedder
+    from voiceauthd.evaluation import report
+    from voiceauthd.evaluation.cache import default_cache
+    from voiceauthd.evaluation.evaluate import Wishes, evaluate
+    from voiceauthd.evaluation.files import write_whole
+    from voiceauthd.evaluation.scorer import RawCosine
+
+    embedder = load_embedder(config.model)
+    cache = None if arguments.no_cache else default_cache()
+    wishes = Wishes(arguments.bootstrap, arguments.seed, cache, arguments.noise, arguments.rir)
+    found = evaluate(listed, config, embedder, RawCosine(embedder.model), wishes, Bar(output))
+    output.clear()
+    if arguments.scores is not None:
+        write_whole(arguments.scores, report.as_csv(found).encode())
+    if arguments.plots is not None:
+        _draw(arguments.plots, found)
+    if output.as_json:
+        for warning in found.warnings:
+            output.note(f"voiceauth: warning: {plain(warning)}")
+    output.object(report.as_object(found))
+    for line in report.as_lines(found):
+        output.line(plain(line))
+    return ExitCode.OK
+
+
+class Bar:
+    """Shows how far it is: a bar on a terminal, else a line every `STEP` per cent."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._live = sys.stderr.isatty()
+        self._what = ""
+        self._began = 0.0
+        self._before = 0
+
+    def __call__(self, what: str, done: int, of: int) -> None:
+        """Done so many of so many."""
+        if what != self._what:
+            self._what, self._began, self._before = what, time.monotonic(), done
+        share = done / of if of else 1.0
+        if not self._live:
+            self._output.progress(f"{what}: {int(100.0 * share) // STEP * STEP} %")
+            return
+        full = int(share * BAR)
+        self._output.progress(f"{what} [{'#' * full}{'.' * (BAR - full)}] {done}/{of}{self._left(done, of)}")
+
+    def _left(self, done: int, of: int) -> str:
+        """How long it will take, from how long it took; what was there already took none."""
+        passed = time.monotonic() - self._began
+        if done <= self._before or passed < 2.0:
+            return ""
+        left = round(passed / (done - self._before) * (of - done))
+        return f"  {left // 60}:{left % 60:02d} left"
+
+
+def whole(text: str) -> int:
+    """A whole number from 0 on. Raises `argparse.ArgumentTypeError`."""
+    if not (text.isascii() and text.isdigit() and int(text) < 10**6):
+        raise argparse.ArgumentTypeError(f"not a whole number from 0 to 999999: {text!r}")
+    return int(text)
+
+
+def _configuration(arguments: argparse.Namespace) -> Config:
+    """As configured, but for the model that was named."""
+    from dataclasses import replace
+
+    from voiceauthd.config.load import find_config, load_config
+
+    config = load_config(find_config(None, os.environ))
+    if arguments.model is None:
+        return config
+    # The revision of the configuration belongs to the model of the configuration.
+    return replace(config, model=replace(config.model, name=arguments.model, revision=None))
+
+
+def _prepare(arguments: argparse.Namespace) -> None:
+    """Finds out before the work whether its results can be kept. Raises `UsageError` or `StorageError`."""
+    from voiceauthd.evaluation.files import make_folder
+    from voiceauthd.evaluation.plots import require_matplotlib
+
+    for folder in (arguments.noise, arguments.rir):
+        if folder is not None and not folder.is_dir():
+            raise UsageError(f"{folder}: no such folder")
+    if arguments.scores is not None and (arguments.scores.is_dir() or not arguments.scores.parent.is_dir()):
+        raise UsageError(f"{arguments.scores}: not a file that can be made: its folder must be there")
+    if arguments.plots is not None:
+        require_matplotlib()
+        make_folder(arguments.plots)
+
+
+def _draw(folder: Path, found: Evaluation) -> None:
+    from voiceauthd.evaluation.files import write_whole
+    from voiceauthd.evaluation.plots import draw
+
+    for name, data in draw(found).items():
+        write_whole(folder / name, data)

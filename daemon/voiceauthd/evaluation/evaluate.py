@@ -1,0 +1,213 @@
+"""A trial list, heard, scored and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from voiceauthd.config.schema import Config
+from voiceauthd.embed.embedding import Embedder, ModelId
+from voiceauthd.evaluation.cache import Cache
+from voiceauthd.evaluation.degrade import LEVELS_DB, Library, noises, open_library, rooms
+from voiceauthd.evaluation.figures import Figures, Scored, measure
+from voiceauthd.evaluation.gates import refused_enrolments, refused_tests
+from voiceauthd.evaluation.hearing import Change, Job
+from voiceauthd.evaluation.metrics import Bools, Floats
+from voiceauthd.evaluation.scorer import Scorer
+from voiceauthd.evaluation.takes import Hearing, Take
+from voiceauthd.evaluation.trials import Trial, TrialList
+from voiceauthd.evaluation.workers import Ears
+
+CUTS = (1.0, 1.5, 2.0, 3.0, 5.0)
+"""Seconds of net speech that tests are cut to."""
+
+Tell = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
+
+Tests = Mapping[str, Take]
+"""By `test_path`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What is asked of an evaluation.
+
+    resamples    of the speakers, for the intervals; 0: none
+    seed         of the resamples, and of which noise and which room each test meets
+    cache        folder for what was heard; None: nothing is kept
+    noise, rir   folders of noise and of impulse responses; None: not asked for
+    """
+
+    resamples: int = 1000
+    seed: int = 0
+    cache: Path | None = None
+    noise: Path | None = None
+    rir: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What came of it.
+
+    scored   the trials with their scores, of whole tests, in the order of the list
+    pooled   their figures
+    tables   figures by table (by_source, by_condition, by_net_speech, by_noise, by_room) and name
+    tests    as they were heard, whole
+    shorter  tests with less net speech than each cut; they count as they are
+    gates    what the daemon would have refused, of tests and of enrolments: how many, by reason
+    """
+
+    listed: TrialList
+    model: ModelId
+    scorer: str
+    wishes: Wishes
+    scored: Scored
+    pooled: Figures
+    tables: Mapping[str, Mapping[str, Figures]]
+    tests: Tests
+    shorter: Mapping[str, int]
+    gates: Mapping[str, Mapping[str, int]]
+    warnings: tuple[str, ...]
+
+
+def evaluate(
+    listed: TrialList, config: Config, embedder: Embedder, scorer: Scorer, wishes: Wishes, tell: Tell
+) -> Evaluation:
+    """Hears every recording of the list, scores every trial, and measures.
+
+    Raises `AudioError` for a recording that cannot be read, and `UsageError` for a folder of noise without any.
+    """
+    noise = open_library(wishes.noise) if wishes.noise is not None else None
+    rir = open_library(wishes.rir) if wishes.rir is not None else None
+    cache = Cache(wishes.cache, embedder.model, config.speech) if wishes.cache is not None else None
+    ears = Ears(config.model, config.speech, embedder, cache)
+    enrolments, tests, cut = _hear(listed, ears, tell)
+    noisy = _in_noise(listed, ears, tests, noise, wishes.seed, tell) if noise is not None else {}
+    roomy = _in_rooms(listed, ears, tests, rir, wishes.seed, tell) if rir is not None else {}
+
+    def score(chosen: Tests) -> Scored:
+        return _scored(listed.trials, scorer(listed.trials, enrolments, chosen), llr=scorer.llr)
+
+    whole = score(tests)
+    sets = {
+        "by_source": {name: whole.part(chosen) for name, chosen in by_source(listed.trials).items()},
+        "by_condition": {name: whole.part(chosen) for name, chosen in by_condition(listed.trials).items()},
+        "by_net_speech": {name: score(chosen) for name, chosen in cut.items()},
+        "by_noise": {name: score(chosen) for name, chosen in noisy.items()},
+        "by_room": {name: score(chosen) for name, chosen in roomy.items()},
+    }
+    pooled, tables = _measure(whole, sets, wishes, tell)
+    return Evaluation(
+        listed=listed,
+        model=embedder.model,
+        scorer=scorer.name,
+        wishes=wishes,
+        scored=whole,
+        pooled=pooled,
+        tables=tables,
+        tests=tests,
+        shorter={f"{cut:g}": sum(take.net_speech < cut for take in tests.values()) for cut in CUTS},
+        gates={
+            "tests": refused_tests(tests.values(), config),
+            "enrolments": refused_enrolments(enrolments.values(), config),
+        },
+        warnings=(*listed.warnings, *_left_out("noise", noise), *_left_out("impulse responses", rir)),
+    )
+
+
+def by_source(trials: Sequence[Trial]) -> dict[str, Bools]:
+    """The trials whose test comes from each source, by its name; shape (trials,) each."""
+    names = np.array([trial.test_source for trial in trials])
+    return {str(name): names == name for name in dict.fromkeys(names.tolist()) if name}
+
+
+def by_condition(trials: Sequence[Trial]) -> dict[str, Bools]:
+    """The trials of each condition, by its name; shape (trials,) each.
+
+    What separates enrolment from test often makes sense for one kind of trial only (another day; another source). A
+    condition that has only targets, or only non-targets, is held against all trials of the other kind whose tests are
+    from the same sources.
+    """
+    names = np.array([trial.condition for trial in trials])
+    sources = np.array([trial.test_source for trial in trials])
+    target = np.array([trial.target for trial in trials])
+    found = {}
+    for name in dict.fromkeys(names.tolist()):
+        chosen = names == name
+        if not name:
+            continue
+        kinds = set(target[chosen].tolist())
+        if len(kinds) == 1:
+            chosen = chosen | ((target != kinds.pop()) & np.isin(sources, sources[chosen]))
+        found[str(name)] = chosen
+    return found
+
+
+def _hear(listed: TrialList, ears: Ears, tell: Tell) -> tuple[dict[str, list[Take]], Tests, dict[str, Tests]]:
+    """The takes of each enrolment, the tests, and the tests by cut."""
+    places = listed.places()
+    paths = list(dict.fromkeys(trial.test_path for trial in listed.trials))
+    files = list(dict.fromkeys(file for enrolment in listed.enrolments.values() for file in enrolment.files))
+    jobs = [Job(listed.folder / path, places[path], CUTS) for path in paths]
+    jobs += [Job(listed.folder / file, places[file]) for file in files]
+    heard = ears.hear(jobs, lambda done, of: tell("hearing", done, of))
+    tests = dict(zip(paths, heard[: len(paths)], strict=True))
+    takes = {file: hearing.whole for file, hearing in zip(files, heard[len(paths) :], strict=True)}
+    enrolments = {name: [takes[file] for file in each.files] for name, each in listed.enrolments.items()}
+    cut = {f"{seconds:g}": _takes(tests, index) for index, seconds in enumerate(CUTS)}
+    return enrolments, {path: hearing.whole for path, hearing in tests.items()}, cut
+
+
+def _takes(tests: Mapping[str, Hearing], cut: int) -> Tests:
+    return {path: hearing.cuts[cut] for path, hearing in tests.items()}
+
+
+def _in_noise(listed: TrialList, ears: Ears, tests: Tests, library: Library, seed: int, tell: Tell) -> dict[str, Tests]:
+    return {
+        f"{level:g}": _changed(listed, ears, noises(tests, library, level, seed), f"noise at {level:g} dB", tell)
+        for level in LEVELS_DB
+    }
+
+
+def _in_rooms(listed: TrialList, ears: Ears, tests: Tests, library: Library, seed: int, tell: Tell) -> dict[str, Tests]:
+    return {"rooms": _changed(listed, ears, rooms(list(tests), library, seed), "rooms", tell)}
+
+
+def _changed(listed: TrialList, ears: Ears, changes: Mapping[str, Change], what: str, tell: Tell) -> Tests:
+    places = listed.places()
+    jobs = [Job(listed.folder / path, places[path], change=change) for path, change in changes.items()]
+    heard = ears.hear(jobs, lambda done, of: tell(what, done, of))
+    return {path: hearing.whole for path, hearing in zip(changes, heard, strict=True)}
+
+
+def _scored(trials: Sequence[Trial], scores: Floats, *, llr: bool) -> Scored:
+    people: dict[str, int] = {}
+    enrolled = [people.setdefault(trial.speaker, len(people)) for trial in trials]
+    tested = [people.setdefault(trial.test_speaker, len(people)) for trial in trials]
+    target = np.array([trial.target for trial in trials])
+    return Scored(scores, target, np.array(enrolled), np.array(tested), llr)
+
+
+def _measure(
+    whole: Scored, sets: Mapping[str, Mapping[str, Scored]], wishes: Wishes, tell: Tell
+) -> tuple[Figures, dict[str, dict[str, Figures]]]:
+    total = 1 + sum(len(table) for table in sets.values())
+    done = 0
+
+    def figures(scored: Scored) -> Figures:
+        nonlocal done
+        tell("measuring", done, total)
+        done += 1
+        return measure(scored, wishes.resamples, wishes.seed)
+
+    pooled = figures(whole)
+    return pooled, {table: {name: figures(scored) for name, scored in parts.items()} for table, parts in sets.items()}
+
+
+def _left_out(what: str, library: Library | None) -> tuple[str, ...]:
+    if library is None or library.left_out == 0:
+        return ()
+    return (f"{what}: {library.left_out} recordings left out because of what the manifest says of them",)
