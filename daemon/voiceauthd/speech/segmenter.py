@@ -142,7 +142,7 @@ class Segmenter:
         voiced = self._gate.voiced(samples)
         if not self._awake:
             self._voiced.append(voiced)
-            self._keep(Frame(samples, strength, speech=False))
+            self._keep(Frame(samples, strength, voiced))
             if len(self._voiced) == self._onset and sum(self._voiced) >= ONSET_SHARE * self._onset:
                 return self._wake(start, captured)
             return []
@@ -168,13 +168,11 @@ class Segmenter:
     def _wake(self, start: int, captured: float) -> list[Speech]:
         self._awake = True
         self._quiet = 0
-        if self._confirmation is None:
-            heard = list(zip([False] * (len(self._ring) - self._onset) + list(self._voiced), self._ring, strict=True))
-        else:
+        if self._confirmation is not None:
             self._confirmation.reset()
-            heard = [(self._confirmation.speech(frame.samples), frame) for frame in self._ring]
-        self._ring.clear()
-        self._ring.extend(Frame(frame.samples, frame.power, speech) for speech, frame in heard)
+            heard = [Frame(kept.samples, kept.power, self._confirmation.speech(kept.samples)) for kept in self._ring]
+            self._ring.clear()
+            self._ring.extend(heard)
         return self._begin(start, captured) if self._ring[-1].speech else []
 
     def _begin(self, start: int, captured: float) -> list[Speech]:
