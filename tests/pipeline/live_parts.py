@@ -86,7 +86,7 @@ class Script:
 
     def read(self, timeout: float, at_least: float = 0.0) -> Block | None:
         assert self.is_open
-        assert 0.0 <= at_least <= 0.1
+        assert 0.0 <= at_least <= 0.2
         try:
             played = self._played.get(timeout=timeout)
         except queue.Empty:

@@ -59,8 +59,8 @@ class Source(Protocol):
     def read(self, timeout: float, at_least: float = 0.0) -> Block | None:
         """The next block, or None if none came within `timeout` seconds, or when closed.
 
-        at_least: seconds of sound worth waking for, 0.1 at most; a source may give less. While nobody speaks,
-        0.1 costs half as much of a core as 0; while somebody does, 0 hears the end of the speech sooner.
+        at_least: seconds of sound worth waking for, 0.2 at most; a source may give less. While nobody speaks,
+        0.2 costs half as much of a core as 0; while somebody does, 0 hears the end of the speech sooner.
         Raises `EOFError` at the end of a finite source and `SourceError` when the device is lost.
         """
         ...

@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from voiceauthd.audio.block import RATE, Block
-from voiceauthd.audio.portaudio import PORTAUDIO, Device, Stream
+from voiceauthd.audio.portaudio import CALLBACK_MS, PORTAUDIO, Device, Stream
 from voiceauthd.audio.resample import Resampler
 from voiceauthd.audio.ring import Heard
 from voiceauthd.errors import SourceError
@@ -25,7 +25,7 @@ RESYNC = 0.25
 """Seconds by which the expected time may lag behind the observed one before sound must have been lost unnoticed."""
 
 
-MAX_BLOCK = 0.1
+MAX_BLOCK = 0.2
 """Seconds. The longest block: what waits is given at once, up to this much."""
 
 
@@ -42,7 +42,8 @@ class Microphone:
 
     def __init__(self, device: str | int | None, block_ms: int, stall: float) -> None:
         """device: name, part of a name, PortAudio's index, or None for the default.
-        block_ms: length of a block. stall: seconds without any sound after which the device counts as lost."""
+        block_ms: length of a block, in whole callbacks.
+        stall: seconds without any sound after which the device counts as lost."""
         self._device = device
         self._block_ms = block_ms
         self._stall = stall
@@ -80,7 +81,7 @@ class Microphone:
     def open(self) -> None:
         """Starts listening. Raises `SourceError` if the device is missing, ambiguous, or cannot be opened."""
         self.close()
-        stream = PORTAUDIO.open(self._device, self._block_ms)
+        stream = PORTAUDIO.open(self._device)
         self._resampler = Resampler(stream.rate, stream.channels)
         self._last = stream.device
         self._detail = f"at {stream.rate} Hz, {stream.channels} channel{'s' if stream.channels > 1 else ''}"
@@ -98,8 +99,8 @@ class Microphone:
         Raises `SourceError`, reason `device_lost`, if the stream has ended or nothing came for `stall` seconds.
         """
         deadline = time.monotonic() + timeout
-        most = max(1, round(MAX_BLOCK * 1000.0) // self._block_ms)
-        wanted = min(most, max(1, round(at_least * 1000.0) // self._block_ms))
+        most = round(MAX_BLOCK * 1000.0) // CALLBACK_MS
+        wanted = min(most, max(1, round(max(at_least * 1000.0, self._block_ms)) // CALLBACK_MS))
         while (stream := self._stream) is not None:
             now = time.monotonic()
             stream.ring.wait(wanted, min(deadline, self._alive + self._patience + 0.001) - now)

@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 PATIENCE = 0.25
 """Seconds that either thread waits for work before it shows that it is alive."""
 
-UNHURRIED = 0.1
+UNHURRIED = 0.2
 """Seconds of sound that are taken at a time while nobody speaks: fewer wake-ups. The beginning of speech is noticed
 later by that; no window is."""
 
@@ -235,7 +235,8 @@ class Live:
 
     def _listen(self) -> bool:
         """Whether sound came. A device that opens and stays dumb is not back."""
-        block = self._source.read(PATIENCE, UNHURRIED if self._segmenter.idle else 0.0)
+        hurried = self._marks or not self._segmenter.idle
+        block = self._source.read(PATIENCE, 0.0 if hurried else UNHURRIED)
         if block is None:
             return False
         self._serve_marks(block)
