@@ -34,7 +34,6 @@ Heard = tuple[list[Window], list[Embedding]]
 
 def hear(file: Path, segmenter: Segmenter, embedder: Embedder) -> Heard:
     """The windows of a file and their embeddings."""
-    segmenter.reset()
     block = Block(read_recording(file), start=0, captured=0.0)
     windows = [found for found in segment([block], segmenter) if isinstance(found, Window)]
     return windows, [embedder.embed([window.samples])[0] for window in windows]

@@ -188,7 +188,6 @@ def _recognise(samples: Samples, segmenter: Segmenter, recogniser: Recogniser, g
 
     Window by window: the worker thread shares the model, and must not wait for a whole recording.
     """
-    segmenter.reset()
     block = Block(samples, start=0, captured=time.monotonic())
     take: list[Heard] = []
     for heard in follow([block], segmenter, recogniser):

@@ -1,4 +1,4 @@
-"""The methods that listen: Verify, Identify, Enroll from the microphone, Monitor.
+"""The methods that listen until they can decide: Verify and Identify.
 
 Each follows one request from its first word to its answer. Whatever ends it early, an error, a timeout, a client that
 disconnects, ends it without an accept and frees the claim.
