@@ -12,6 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 import voiceauthd.cli
 from voiceauthd.audio.block import RATE, Block, Samples
@@ -47,9 +48,9 @@ def numbered(pattern: Iterable[bool], first: int = 0) -> Samples:
     return (signs * (np.arange(len(signs)) + first + 1) * STEP).astype(np.float32)
 
 
-def numbers(samples: Samples) -> list[int]:
+def numbers(samples: Samples) -> NDArray[np.int64]:
     """The places of numbered samples."""
-    return [round(number) - 1 for number in np.abs(samples.astype(np.float64)) / STEP]
+    return np.round(np.abs(samples.astype(np.float64)) / STEP).astype(np.int64) - 1
 
 
 def frames(*lengths: float) -> list[bool]:
@@ -119,6 +120,7 @@ def same(one: Speech, other: Speech) -> bool:
     if isinstance(one, Window) and isinstance(other, Window):
         return (
             np.array_equal(one.samples, other.samples)
+            and one.end == other.end
             and one.quality == other.quality
             and (one.utterance, one.new_speech) == (other.utterance, other.new_speech)
         )

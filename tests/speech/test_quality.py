@@ -17,8 +17,8 @@ from voiceauthd.speech.segmenter import Segmenter
 
 
 def as_frames(samples: Samples, speech: bool = True) -> list[Frame]:
-    pieces = [samples[at : at + FRAME] for at in range(0, len(samples) - FRAME + 1, FRAME)]
-    return [Frame(piece, power(piece), speech) for piece in pieces]
+    pieces = [(at, samples[at : at + FRAME]) for at in range(0, len(samples) - FRAME + 1, FRAME)]
+    return [Frame(piece, power(piece), speech, at) for at, piece in pieces]
 
 
 def decibels(ratio: float) -> float:
@@ -133,8 +133,8 @@ def test_a_sample_that_is_not_a_number_makes_no_finite_power_and_no_noise(value:
     samples = white(FRAME / RATE, -40.0)
     samples[at] = value
     meter = NoiseMeter(FRAME)
-    meter.hear(Frame(white(FRAME / RATE, -40.0), 1e-4, speech=False))
-    meter.hear(Frame(samples, power(samples), speech=False))
+    meter.hear(Frame(white(FRAME / RATE, -40.0), 1e-4, speech=False, start=0))
+    meter.hear(Frame(samples, power(samples), speech=False, start=FRAME))
     assert meter.power is not None
     assert math.isfinite(meter.power)
     if not math.isfinite(value):

@@ -1,4 +1,4 @@
-"""How usable a stretch of sound is: net speech, signal-to-noise ratio, clipping, level."""
+"""How usable a stretch of sound is: net speech, signal-to-noise ratio, clipping, level, bandwidth."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voiceauthd.audio.block import RATE, Samples
+from voiceauthd.speech.bandwidth import bandwidth
 from voiceauthd.speech.window import Quality
 
 CLIPPED = 0.999
@@ -26,11 +27,16 @@ cough or the thump of a microphone being switched on does not count as the noise
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A frame of sound and what was found of it. `power` is the variance of its samples."""
+    """A frame of sound and what was found of it.
+
+    power  the variance of its samples
+    start  samples since the source was first opened, before it
+    """
 
     samples: Samples
     power: float
     speech: bool
+    start: int
 
 
 def power(samples: Samples) -> float:
@@ -58,17 +64,21 @@ class NoiseMeter:
 
 
 def measure(samples: Samples, frames: Sequence[Frame], noise: float | None) -> Quality:
-    """The quality of `samples`, which `frames` make up. `noise`: power around it, None if none was heard."""
+    """The quality of `samples`, which `frames` of equal length make up.
+
+    noise: power around it; None if none was heard
+    """
     speech = [frame.power for frame in frames if frame.speech]
-    net_speech = sum(len(frame.samples) for frame in frames if frame.speech) / RATE
+    spoken = [frame.samples for frame in frames if frame.speech]
     level = float(np.mean(speech)) if speech else 0.0
     snr = None
     if noise is not None and speech:
         floor = max(noise, NOISE_FLOOR)
         snr = 10.0 * math.log10(max(level - floor, NOISE_FLOOR) / floor)
     return Quality(
-        net_speech=net_speech,
+        net_speech=sum(map(len, spoken)) / RATE,
         snr_db=snr,
         clipping=float(np.mean(np.abs(samples) >= CLIPPED)),
         level_dbfs=10.0 * math.log10(max(level, NOISE_FLOOR)),
+        bandwidth=bandwidth(spoken),
     )

@@ -15,26 +15,30 @@ class Quality:
     snr_db      power of the speech over the power of the noise around it, in dB; None if no noise was heard yet
     clipping    share of samples at full scale, 0 to 1
     level_dbfs  root mean square of the speech, in dB below a full-scale square wave
+    bandwidth   Hz, up to which the speech has energy; None if that is not known
     """
 
     net_speech: float
     snr_db: float | None
     clipping: float
     level_dbfs: float
+    bandwidth: float | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """Contiguous 16 kHz sound out of one utterance, ready for the model.
+    """16 kHz sound, ready for the model: contiguous, out of one utterance; or, where each is too short by itself, out
+    of several that follow one another, without the pauses between them.
 
-    start       samples since the source was first opened, before this window
+    start, end  samples since the source was first opened, before its first sample and behind its last
     captured    seconds on `time.monotonic()`'s clock at which the last sample was heard
-    utterance   ordinal of the utterance since the source was first opened, from 1
+    utterance   ordinal of the (last) utterance since the source was first opened, from 1
     new_speech  seconds of speech that no earlier window held: windows overlap, and speech counts once
     """
 
     samples: Samples
     start: int
+    end: int
     captured: float
     utterance: int
     quality: Quality
@@ -42,13 +46,17 @@ class Window:
 
     @property
     def duration(self) -> float:
-        """Seconds from the first sample to the last."""
+        """Seconds of sound."""
         return len(self.samples) / RATE
 
     @property
     def began(self) -> float:
         """Seconds on `time.monotonic()`'s clock at which the first sample was heard."""
-        return self.captured - self.duration
+        return self.captured - (self.end - self.start) / RATE
+
+    def within(self, other: Window) -> bool:
+        """Whether the other window, cut from the same sound, holds all of this one."""
+        return other.start <= self.start and self.end <= other.end
 
 
 @dataclass(frozen=True, slots=True)
