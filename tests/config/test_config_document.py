@@ -32,7 +32,7 @@ def test_the_schema_has_no_value_that_is_not_a_key() -> None:
         if is_dataclass(holder := getattr(config, section.name))
         for field in fields(holder)
     }
-    assert set(keys()) == inside | {"profiles"}
+    assert set(keys()) == inside | {"profiles", "scoring"}
     assert set(sections()) == {path.partition(".")[0] for path in inside}
 
 
@@ -93,7 +93,7 @@ def test_the_commented_default_can_be_used_as_it_is_printed(tmp_path: Path) -> N
 
 def test_the_commented_file_means_the_same_to_every_reader_of_yaml() -> None:
     read = yaml.safe_load(render())
-    assert list(read) == ["profiles", *sections()]
+    assert list(read) == ["profiles", "scoring", *sections()]
     for path, key in keys().items():
         found = read[key.section][key.name] if key.section else read[key.name]
         assert found == key.default, path
@@ -123,6 +123,7 @@ def test_show_tells_each_value_and_where_it_was_set(tmp_path: Path) -> None:
 def test_what_is_printed_is_read_back_as_it_was(printed: Callable[[Config], str], tmp_path: Path) -> None:
     values: dict[str, Value] = {
         "profiles": Path("/srv/a b: c"),
+        "scoring": Path("/srv/numbers"),
         "model.name": "/models/#1",
         "audio.device": 'a "quoted" \\ device: 2 — é \u2028\U0001f3a4',
         "audio.source": "-",

@@ -30,6 +30,8 @@ _ORDER = (
     _AtMost("verify.speech", "verify.max_speech", "it would have to decide before it may"),
     _AtMost("verify.speech", "verify.timeout", "the time would always be over first"),
     _AtMost("decision.min_speech", "verify.speech", "the first decision would always be that there is too little"),
+    _AtMost("policies.unlock", "policies.monitor", "the stricter policy would let more strangers in"),
+    _AtMost("policies.auth", "policies.unlock", "the stricter policy would let more strangers in"),
     _AtMost("enroll.speech", "enroll.timeout", "the time would always be over first"),
     _AtMost("socket.connections_per_user", "socket.connections", "one user cannot have more than all together"),
 )

@@ -13,9 +13,9 @@ class DecisionConfig:
     threshold: Annotated[
         float | None,
         Setting(
-            "Similarity from which two voices count as the same; null takes the model's own. Higher rejects more "
-            "strangers and more of the enrolled; lower accepts more of both. Models differ: set it anew after a "
-            "change of model.",
+            "Similarity from which two voices count as the same, for decisions without a calibration; null takes the "
+            "calibration if there is one, else the model's own threshold. Higher rejects more strangers and more of "
+            "the enrolled; lower accepts more of both. Whoever sets it decides with no known error rate.",
             unit="cosine",
             low=-1,
             high=1,
@@ -24,8 +24,8 @@ class DecisionConfig:
     margin: Annotated[
         float,
         Setting(
-            "Lead that the best identity needs over the next one. Higher says `unknown` more often where voices are "
-            "alike; at 0 the nearest wins, however close the next one is.",
+            "Lead that the best identity needs over the next one, after normalisation. Higher says `unknown` more "
+            "often where voices are alike; at 0 the nearest wins, however close the next one is.",
             unit="cosine",
             low=0,
             high=1,
@@ -67,8 +67,8 @@ class VerifyConfig:
     max_speech: Annotated[
         float,
         Setting(
-            "Net speech at which it must decide. Higher gives a borderline voice longer to prove itself; lower ends "
-            "sooner.",
+            "Net speech at which a verification that is still not sure ends as inconclusive. Higher gives a borderline "
+            "voice longer to prove itself; lower ends sooner.",
             unit="s",
             low=1,
             high=60,
@@ -87,12 +87,113 @@ class VerifyConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class PoliciesConfig:
+    monitor: Annotated[
+        float,
+        Setting(
+            "False-accept rate that monitoring and identification aim at. Lower says `unknown` more often.",
+            unit="rate",
+            low=1e-6,
+            high=0.5,
+        ),
+    ] = 1e-2
+    unlock: Annotated[
+        float,
+        Setting(
+            "False-accept rate that a verification aims at unless it asks for another policy. Lower rejects more "
+            "strangers, and asks the right person for more speech.",
+            unit="rate",
+            low=1e-6,
+            high=0.5,
+        ),
+    ] = 1e-3
+    auth: Annotated[
+        float,
+        Setting(
+            "False-accept rate of the strictest policy. It is refused until the calibration has seen enough "
+            "independent trials to demonstrate it: about three over the rate.",
+            unit="rate",
+            low=1e-6,
+            high=0.5,
+        ),
+    ] = 1e-4
+    false_rejects: Annotated[
+        float,
+        Setting(
+            "False-reject rate that all policies aim at. Lower listens longer before it rejects; higher rejects "
+            "sooner.",
+            unit="rate",
+            low=1e-3,
+            high=0.5,
+        ),
+    ] = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class GateConfig:
+    min_snr_db: Annotated[
+        float,
+        Setting(
+            "A window whose speech is not this far above the noise is not compared. Higher refuses more in a loud "
+            "room, and says so; lower decides on speech that noise has changed.",
+            unit="dB",
+            low=-20,
+            high=60,
+        ),
+    ] = 3.0
+    max_clipping: Annotated[
+        float,
+        Setting(
+            "A window with more of its samples at full scale is not compared. Lower demands a lower recording level; "
+            "higher decides on distorted speech.",
+            unit="share of samples",
+            low=0,
+            high=1,
+        ),
+    ] = 0.01
+    min_level_dbfs: Annotated[
+        float,
+        Setting(
+            "A window whose speech is quieter is not compared. Higher demands to speak closer to the microphone.",
+            unit="dBFS",
+            low=-100,
+            high=0,
+        ),
+    ] = -60.0
+
+
+@dataclass(frozen=True, slots=True)
+class MonitorConfig:
+    hysteresis: Annotated[
+        float,
+        Setting(
+            "How far below the bound the speaker of now may fall and keep the label, as a share of the bound (without "
+            "a calibration: of the way to the bound to reject). Higher holds on to a label longer; at 0 a voice at "
+            "the bound flickers.",
+            unit="share",
+            low=0,
+            high=1,
+        ),
+    ] = 0.5
+    dwell: Annotated[
+        float,
+        Setting(
+            "Speech for which another speaker must be heard before the label changes, and silence after which it "
+            "ends. Higher flickers less and changes later.",
+            unit="s",
+            low=0,
+            high=30,
+        ),
+    ] = 1.5
+
+
+@dataclass(frozen=True, slots=True)
 class EnrollConfig:
     speech: Annotated[
         float,
         Setting(
-            "Net speech that an enrolment collects. Higher takes longer and makes better profiles up to about 30 s; "
-            "lower makes more false rejections.",
+            "Net speech that an enrolment collects, each second counted once. Higher takes longer and makes better "
+            "profiles up to about 30 s; lower makes more false rejections.",
             unit="s",
             low=2,
             high=300,
@@ -101,7 +202,8 @@ class EnrollConfig:
     exemplars: Annotated[
         int,
         Setting(
-            "Takes that an enrolment collects. More cover more ways of speaking; one alone is easily a bad one.",
+            "Utterances that an enrolment collects: what is said between two pauses is one exemplar, and of longer "
+            "speech every 4.5 s are. More cover more ways of speaking; one alone is easily a bad one.",
             unit="exemplars",
             low=1,
             high=20,
@@ -158,3 +260,10 @@ class EnrollConfig:
             high=1,
         ),
     ] = None
+    refuse_duplicates: Annotated[
+        bool,
+        Setting(
+            "Refuse to enrol a voice that is enrolled under another name. False lets one person have several names, "
+            "and then neither leads the other: verification says `ambiguous`."
+        ),
+    ] = True

@@ -19,25 +19,36 @@ RESTART_KEYS = frozenset({"socket.path", "socket.mode"})
 def profiles_folder(config: Config, environment: Mapping[str, str] | None = None) -> Path:
     """The folder of the profile store, absolute; it need not exist yet.
 
-    `config.profiles`, else `$STATE_DIRECTORY/profiles` (systemd sets it for a service), else
-    `/var/lib/voiceauthd/profiles` for root, else `$XDG_STATE_HOME/voiceauthd/profiles`, which is below
-    `~/.local/state` unless it is set. Raises `ConfigError` if nothing tells where.
+    `config.profiles`, else `profiles` in the state folder. Raises `ConfigError` if nothing tells where.
     """
-    if config.profiles is not None:
-        return config.profiles
+    return config.profiles if config.profiles is not None else _state_folder("profiles", environment) / "profiles"
+
+
+def scoring_folder(config: Config, environment: Mapping[str, str] | None = None) -> Path:
+    """The folder of the cohorts and calibrations that were made on this machine, absolute; it need not exist.
+
+    `config.scoring`, else `scoring` in the state folder. Raises `ConfigError` if nothing tells where.
+    """
+    return config.scoring if config.scoring is not None else _state_folder("scoring", environment) / "scoring"
+
+
+def _state_folder(key: str, environment: Mapping[str, str] | None) -> Path:
+    """`$STATE_DIRECTORY` (systemd sets it for a service), else `/var/lib/voiceauthd` for root, else
+    `$XDG_STATE_HOME/voiceauthd`, which is below `~/.local/state` unless it is set.
+    """
     surroundings = os.environ if environment is None else environment
     # systemd joins the folders of a unit that has several with colons.
     state = surroundings.get("STATE_DIRECTORY", "").split(":")[0]
     if state.startswith("/"):
-        return Path(state) / "profiles"
+        return Path(state)
     if os.geteuid() == 0:
-        return SYSTEM_STATE / "profiles"
+        return SYSTEM_STATE
     folder, home = surroundings.get("XDG_STATE_HOME", ""), surroundings.get("HOME", "")
     if folder.startswith("/"):  # the XDG specification: a relative path is to be ignored
-        return Path(folder) / "voiceauthd" / "profiles"
+        return Path(folder) / "voiceauthd"
     if home.startswith("/"):
-        return Path(home) / ".local" / "state" / "voiceauthd" / "profiles"
-    raise ConfigError("there is no home folder ($HOME) to keep profiles in; set `profiles` in the configuration")
+        return Path(home) / ".local" / "state" / "voiceauthd"
+    raise ConfigError(f"there is no home folder ($HOME) to keep {key} in; set `{key}` in the configuration")
 
 
 def changed_keys(old: Config, new: Config) -> list[str]:

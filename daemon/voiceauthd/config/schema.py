@@ -10,7 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from voiceauthd.config.deciding import DecisionConfig, EnrollConfig, VerifyConfig
+from voiceauthd.config.deciding import (
+    DecisionConfig,
+    EnrollConfig,
+    GateConfig,
+    MonitorConfig,
+    PoliciesConfig,
+    VerifyConfig,
+)
 from voiceauthd.config.hearing import AudioConfig, ModelConfig, QueueConfig, SpeechConfig
 from voiceauthd.config.serving import AccessConfig, LogConfig, SocketConfig
 from voiceauthd.config.setting import Section, Setting
@@ -21,8 +28,11 @@ __all__ = [
     "Config",
     "DecisionConfig",
     "EnrollConfig",
+    "GateConfig",
     "LogConfig",
     "ModelConfig",
+    "MonitorConfig",
+    "PoliciesConfig",
     "QueueConfig",
     "SocketConfig",
     "SpeechConfig",
@@ -44,6 +54,12 @@ class Config:
         default_factory=SpeechConfig
     )
     queue: Annotated[QueueConfig, Section("Between the microphone and the model.")] = field(default_factory=QueueConfig)
+    gate: Annotated[GateConfig, Section("Which windows are good enough to be compared.")] = field(
+        default_factory=GateConfig
+    )
+    policies: Annotated[PoliciesConfig, Section("How often a stranger may be taken for somebody.")] = field(
+        default_factory=PoliciesConfig
+    )
     decision: Annotated[DecisionConfig, Section("When a voice counts as somebody's.")] = field(
         default_factory=DecisionConfig
     )
@@ -53,6 +69,7 @@ class Config:
     enroll: Annotated[EnrollConfig, Section("What an enrolment asks for, and what it refuses.")] = field(
         default_factory=EnrollConfig
     )
+    monitor: Annotated[MonitorConfig, Section("The label of who speaks now.")] = field(default_factory=MonitorConfig)
     socket: Annotated[SocketConfig, Section("The local socket and its limits.")] = field(default_factory=SocketConfig)
     access: Annotated[AccessConfig, Section("Who may do what, beyond root and oneself.")] = field(
         default_factory=AccessConfig
@@ -63,6 +80,13 @@ class Config:
         Setting(
             "Folder of the enrolled voices; null: the service's state folder, /var/lib/voiceauthd/profiles for root, "
             "else ~/.local/state/voiceauthd/profiles. Profiles are not moved when it changes."
+        ),
+    ] = None
+    scoring: Annotated[
+        Path | None,
+        Setting(
+            "Folder of the cohorts and calibrations that were made on this machine; null: `scoring` beside the default "
+            "folder of the profiles. What comes with the package serves where there is none for the model."
         ),
     ] = None
     file: Path | None = None
