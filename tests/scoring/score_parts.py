@@ -1,31 +1,40 @@
-"""What the tests of this folder are made of: voices of few dimensions, profiles of them, windows without sound."""
+"""What the tests of this folder are made of: voices of few dimensions, profiles of them, strangers, windows without
+sound."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 
+import msgspec
 import numpy as np
 from hypothesis import strategies as st
 
+from voiceauthd.audio.block import RATE
 from voiceauthd.embed.embedding import Embedding, ModelId, Vector
 from voiceauthd.profiles.profile import Exemplar, Profile, new_uid, timestamp
+from voiceauthd.scoring.calibration import FORMAT, Calibration, Evidence, Range, model_record
+from voiceauthd.scoring.cohort import Cohort, make_cohort
 from voiceauthd.scoring.decide import Rule
 from voiceauthd.scoring.decision import Score
+from voiceauthd.scoring.voice import Voice
 from voiceauthd.speech.window import Quality, Window
 
 DIMENSION = 6
 MODEL = ModelId("tiny", "1", "ab" * 32, "1", DIMENSION)
 OTHER_MODEL = ModelId("tiny", "2", "ab" * 32, "1", DIMENSION)
-RULE = Rule(threshold=0.5, margin=0.05, min_speech=1.0, calibrated=False)
+RULE = Rule(policy="unlock", calibrated=False, accept=0.5, reject=0.3, margin=0.05, min_speech=1.0, agreement=0.2)
+RATIOS = Rule(policy="unlock", calibrated=True, accept=6.9, reject=-3.0, margin=0.05, min_speech=1.0, agreement=0.2)
 
 COSINES = st.floats(-1.0, 1.0, allow_nan=False)
 ANYTHING = st.floats(allow_nan=True, allow_infinity=True)
+BROKEN = (math.nan, math.inf, -math.inf)
 NAMES = ("anna", "ben", "cleo", "dora")
 
 
-def score(name: str, cosine: float) -> Score:
-    return Score(name, cosine, cosine, cosine)
+def score(name: str, value: float) -> Score:
+    """One of which every figure is the same."""
+    return Score(name, value, value, value)
 
 
 def scores(values: Iterable[float]) -> list[Score]:
@@ -42,27 +51,80 @@ def axis(index: int) -> Vector:
     return unit(np.eye(DIMENSION)[index])
 
 
-def voice(vector: Vector, model: ModelId = MODEL) -> Embedding:
+def embedding(vector: Vector, model: ModelId = MODEL) -> Embedding:
     return Embedding(vector, model)
 
 
-def between(cosine: float, one: int = 0, other: int = 1) -> Embedding:
-    """A voice at that cosine from axis `one`, towards axis `other`."""
-    return voice(unit(cosine * axis(one) + math.sqrt(1.0 - cosine**2) * axis(other)))
+def voice(vector: Vector, model: ModelId = MODEL, net_speech: float = 3.0, snr_db: float | None = 20.0) -> Voice:
+    return Voice(embedding(vector, model), net_speech, snr_db)
 
 
-def profile(name: str, vectors: Sequence[Vector], model: ModelId = MODEL) -> Profile:
-    exemplars = tuple(Exemplar(vector, 4.0, 20.0, "default", timestamp()) for vector in vectors)
+def between(cosine: float, one: int = 0, other: int = 1) -> Vector:
+    """What has that cosine with axis `one`, and lies towards axis `other`."""
+    return unit(cosine * axis(one) + math.sqrt(1.0 - cosine**2) * axis(other))
+
+
+def profile(
+    name: str, vectors: Sequence[Vector], model: ModelId = MODEL, conditions: Sequence[str] | None = None
+) -> Profile:
+    kinds = conditions or ["default"] * len(vectors)
+    exemplars = tuple(
+        Exemplar(vector, 4.0, 20.0, kind, timestamp()) for vector, kind in zip(vectors, kinds, strict=True)
+    )
     return Profile(name, new_uid(), 1, None, model, exemplars, timestamp(), timestamp())
 
 
-def window(new_speech: float, net_speech: float | None = None) -> Window:
-    """A window of which only the amount of speech matters."""
-    quality = Quality(new_speech if net_speech is None else net_speech, 20.0, 0.0, -25.0)
-    return Window(np.zeros(0, np.float32), 0, 0.0, 1, quality, new_speech)
+def window(new_speech: float, net_speech: float | None = None, at: float = 0.0, snr_db: float | None = 20.0) -> Window:
+    """A window without sound. net_speech: of all of it, which it lasts; at: seconds, where it begins."""
+    speech = new_speech if net_speech is None else net_speech
+    lasts = speech if math.isfinite(speech) else 3.0
+    quality = Quality(speech, snr_db, 0.0, -25.0)
+    samples = np.zeros(0, np.float32)
+    return Window(samples, round(at * RATE), round((at + lasts) * RATE), 0.0, 1, quality, new_speech)
 
 
 def vectors(dimension: int = DIMENSION) -> st.SearchStrategy[Vector]:
     """Any direction."""
     numbers = st.lists(st.floats(-1.0, 1.0, width=32), min_size=dimension, max_size=dimension)
     return numbers.filter(lambda values: float(np.linalg.norm(values)) > 0.1).map(unit)
+
+
+def strangers(count: int = 30, model: ModelId = MODEL, seed: int = 0) -> Cohort:
+    rng = np.random.default_rng(seed)
+    voices = [(f"stranger {index}", unit(rng.standard_normal(model.dimension))) for index in range(count)]
+    return make_cohort(model, voices, ("made up, CC0",))
+
+
+def evidence(
+    normalised: float = 0.4,
+    level: float = 0.2,
+    net_speech: float = 3.0,
+    exemplars: int = 5,
+    snr_db: float | None = 20.0,
+) -> Evidence:
+    return Evidence(normalised, level, net_speech, exemplars, snr_db)
+
+
+def calibration(**changes: object) -> Calibration:
+    """One that says 0 at a normalised score of 0.3, and belongs to `strangers()`."""
+    plain = Calibration(
+        format=FORMAT,
+        model=model_record(MODEL),
+        cohort=strangers().digest,
+        offset=-9.0,
+        weights=(30.0, -2.0, 0.5, 1.5, 0.25, 0.01),
+        net_speech=Range(1.0, 20.0),
+        exemplars=Range(1.0, 10.0),
+        snr_db=Range(0.0, 40.0),
+        snr_unknown=25.0,
+        target=500,
+        nontarget=4000,
+        speakers=tuple(f"speaker {index}" for index in range(60)),
+        pairs=3000,
+        alarms=(),
+        cllr=0.03,
+        mincllr=0.025,
+        sources=("made up, CC0",),
+        created="2026-01-01T00:00:00Z",
+    )
+    return msgspec.structs.replace(plain, **changes)

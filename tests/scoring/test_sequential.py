@@ -3,147 +3,239 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from score_parts import DIMENSION, MODEL, OTHER_MODEL, RULE, axis, between, profile, unit, vectors, voice, window
+from score_parts import (
+    DIMENSION,
+    MODEL,
+    OTHER_MODEL,
+    RATIOS,
+    RULE,
+    axis,
+    between,
+    calibration,
+    embedding,
+    profile,
+    strangers,
+    unit,
+    vectors,
+    window,
+)
 
 from voiceauthd.config.schema import VerifyConfig
-from voiceauthd.embed.embedding import Embedding, Vector
+from voiceauthd.embed.embedding import Vector
 from voiceauthd.errors import ModelError
-from voiceauthd.scoring.decision import Decision, Outcome, Recognition, Score
-from voiceauthd.scoring.sequential import CLEARLY_ANOTHER, Identification, Pool, Verification
+from voiceauthd.scoring.backend import Backend
+from voiceauthd.scoring.decide import Rule
+from voiceauthd.scoring.decision import Decision, Identified, Outcome, Recognition, Score
+from voiceauthd.scoring.sequential import Compare, Identification, Verification
 from voiceauthd.scoring.similarity import compare, make_gallery
+from voiceauthd.scoring.voice import Voice
 
 CONFIG = VerifyConfig(speech=2.0, max_speech=6.0)
-GALLERY = make_gallery([profile("anna", [axis(0)]), profile("ben", [axis(5)])], MODEL)
+PROFILES = [profile("anna", [axis(0)]), profile("ben", [axis(5)])]
+GALLERY = make_gallery(PROFILES, MODEL)
+CALIBRATED = make_gallery(PROFILES, MODEL, Backend(strangers(), calibration()))
 LENGTHS = st.floats(0.02, 3.0)
 
 
-def against(embedding: Embedding) -> list[Score]:
-    return compare(embedding, GALLERY)
+def against(voice: Voice) -> list[Score]:
+    return compare(voice, GALLERY)
 
 
-def verification(config: VerifyConfig = CONFIG) -> Verification:
-    return Verification("anna", against, RULE, config)
+def verification(rule: Rule = RULE, config: VerifyConfig = CONFIG, comparing: Compare = against) -> Verification:
+    return Verification("anna", comparing, rule, config)
 
 
-def identification(config: VerifyConfig = CONFIG) -> Identification:
-    return Identification(against, RULE, config)
+def identification(rule: Rule = RULE, config: VerifyConfig = CONFIG, comparing: Compare = against) -> Identification:
+    return Identification(comparing, rule, config)
 
 
-def pooled(heard: list[tuple[float, Vector]]) -> Embedding:
-    pool = Pool()
-    for speech, vector in heard:
-        pool.add(window(speech), voice(vector))
-    found = pool.voice()
-    assert found is not None
-    return found
+class Speaker:
+    """Says one window after the other, without a pause."""
+
+    def __init__(self, deciding: Verification | Identification) -> None:
+        self.deciding = deciding
+        self.place = 0.0
+
+    def say(self, vector: Vector, seconds: float = 1.5) -> Decision | Identified | None:
+        said = window(seconds, at=self.place)
+        self.place += seconds if math.isfinite(seconds) else 0.0
+        return self.deciding.hear(said, embedding(vector))
 
 
-def judge(heard: list[tuple[float, Vector]]) -> Decision:
-    """What is said in the end of all of it, whatever could be said before."""
-    verifying = verification()
-    for speech, vector in heard:
-        verifying.hear(window(speech), voice(vector))
-    return verifying.decide()
+def verify(heard: Sequence[Vector], verifying: Verification | None = None) -> tuple[Decision | None, ...]:
+    """What is said to each window of 1.5 s."""
+    speaker = Speaker(verification() if verifying is None else verifying)
+    found = [speaker.say(vector) for vector in heard]
+    assert all(each is None or isinstance(each, Decision) for each in found)
+    return tuple(found)  # type: ignore[arg-type]
 
 
-# When it may decide, and when it must
+def ended(found: Sequence[Decision | None]) -> tuple[int, str, str]:
+    """The number of the window that brought the decision about, its outcome and reason."""
+    number, decision = next((number, each) for number, each in enumerate(found, 1) if each is not None)
+    return number, decision.outcome.value, decision.reason
+
+
+# Where it stops
 
 
 def test_the_right_voice_is_accepted_as_soon_as_there_is_enough_speech() -> None:
-    verifying = verification()
-    assert verifying.hear(window(1.5), between(0.9)) is None
-    decision = verifying.hear(window(1.5), between(0.9))
-    assert decision is not None
-    assert (decision.outcome, decision.reason) == (Outcome.ACCEPT, "match")
+    assert ended(verify([between(0.9)] * 4)) == (2, "accept", "match")
+
+
+def test_another_voice_is_rejected_as_soon_as_there_is_enough_speech() -> None:
+    assert ended(verify([between(RULE.reject - 0.01)] * 4)) == (2, "reject", "no_match")
+
+
+@pytest.mark.parametrize("cosine", [RULE.reject + 0.001, 0.4, RULE.accept - 0.001])
+def test_between_the_bounds_it_listens_on_and_ends_undecided(cosine: float) -> None:
+    assert ended(verify([between(cosine)] * 4)) == (4, "inconclusive", "unsure")
+
+
+def test_somebody_else_who_is_enrolled_is_not_given_the_benefit_of_the_doubt() -> None:
+    assert ended(verify([between(0.4, 0, 1)] * 4)) == (4, "inconclusive", "unsure"), "as a stranger"
+    assert ended(verify([between(0.4, 0, 5)] * 4)) == (2, "reject", "no_match"), "as ben"
+
+
+def test_a_voice_that_proves_itself_later_is_accepted_then() -> None:
+    heard = [between(0.45), between(0.45), between(0.9), between(0.9)]
+    found = verify(heard)
+    assert found[1] is None
+    assert ended(found)[1:] == ("accept", "match")
+
+
+def test_a_voice_that_moves_away_is_rejected_then() -> None:
+    found = verify([between(0.45), between(0.35), between(0.0), between(0.0)])
+    assert found[1] is None
+    assert ended(found)[1:] == ("reject", "no_match")
+
+
+def test_a_rival_who_is_too_close_is_waited_for_and_then_rejected() -> None:
+    twins = make_gallery([profile("anna", [axis(0)]), profile("ben", [between(0.99)])], MODEL)
+    verifying = verification(comparing=lambda voice: compare(voice, twins))
+    assert ended(verify([between(0.995)] * 4, verifying)) == (4, "reject", "ambiguous")
+
+
+def test_with_a_calibration_it_stops_at_the_ratios() -> None:
+    def comparing(voice: Voice) -> list[Score]:
+        return compare(voice, CALIBRATED)
+
+    for vector, outcome in ((axis(0), Outcome.ACCEPT), (between(-0.2), Outcome.REJECT)):
+        decision = verify([vector] * 2, verification(RATIOS, comparing=comparing))[1]
+        assert decision is not None
+        assert decision.outcome is outcome
+        assert decision.score is not None
+        assert decision.score.llr is not None
+        assert decision.score.llr >= RATIOS.accept or decision.score.llr < RATIOS.reject
+
+
+def test_the_ratio_is_that_of_all_speech_so_far() -> None:
+    heard: list[Voice] = []
+
+    def comparing(voice: Voice) -> list[Score]:
+        heard.append(voice)
+        return [Score("anna", 0.4, 0.4, 0.0)]
+
+    verify([axis(0)] * 4, verification(RATIOS, comparing=comparing))
+    assert [voice.net_speech for voice in heard] == [3.0, 4.5, 6.0]
+    assert all(voice.snr_db == 20.0 for voice in heard)
 
 
 @settings(deadline=None)
 @given(st.lists(LENGTHS, max_size=12), vectors())
 def test_nothing_is_decided_below_the_speech_that_is_asked_for(lengths: list[float], vector: Vector) -> None:
-    verifying, identifying = verification(), identification()
+    verifying, identifying = Speaker(verification()), Speaker(identification())
     for speech in lengths:
-        decision = verifying.hear(window(speech), voice(vector))
-        identified = identifying.hear(window(speech), voice(vector))
-        if verifying.net_speech < CONFIG.speech:
-            assert decision is None
-            assert identified is None
-            assert verifying.decide().outcome is Outcome.INCONCLUSIVE
+        decision, identified = verifying.say(vector, speech), identifying.say(vector, speech)
+        if verifying.deciding.net_speech < CONFIG.speech:
+            assert decision is identified is None
+            assert verifying.deciding.decide() == Decision(Outcome.INCONCLUSIVE, "too_little_speech")
+            assert identifying.deciding.decide() == Identified(Recognition.UNDECIDED, "too_little_speech")
 
 
 @settings(deadline=None)
 @given(st.lists(LENGTHS, min_size=1, max_size=400), vectors())
 def test_it_must_decide_when_there_is_all_the_speech(lengths: list[float], vector: Vector) -> None:
-    verifying, identifying = verification(), identification()
+    verifying, identifying = Speaker(verification()), Speaker(identification())
     for speech in lengths:
-        decision = verifying.hear(window(speech), voice(vector))
-        identified = identifying.hear(window(speech), voice(vector))
-        if verifying.net_speech >= CONFIG.max_speech:
+        decision, identified = verifying.say(vector, speech), identifying.say(vector, speech)
+        if verifying.deciding.net_speech >= CONFIG.max_speech:
             assert decision is not None
-            assert decision.outcome in (Outcome.ACCEPT, Outcome.REJECT)
             assert identified is not None
-            assert identified.recognition in (Recognition.KNOWN, Recognition.UNKNOWN)
+            assert identified == identifying.deciding.decide()
             return
 
 
 def test_speech_counts_once_although_windows_overlap() -> None:
     verifying = verification()
-    verifying.hear(window(1.4, net_speech=1.4), between(0.9))
-    assert verifying.hear(window(0.5, net_speech=1.9), between(0.9)) is None
+    assert verifying.hear(window(1.4), embedding(between(0.9))) is None
+    assert verifying.hear(window(0.5, net_speech=1.9), embedding(between(0.9))) is None
     assert verifying.net_speech == pytest.approx(1.9)
 
 
-def test_a_borderline_voice_gets_time_and_another_one_does_not() -> None:
-    borderline, clearly = RULE.threshold - CLEARLY_ANOTHER / 2, RULE.threshold - CLEARLY_ANOTHER - 0.05
-    verifying = verification()
-    assert [verifying.hear(window(1.5), between(borderline)) for _ in range(3)] == [None] * 3
-    decision = verifying.hear(window(1.5), between(borderline))
-    assert decision is not None
-    assert decision.outcome is Outcome.REJECT
-    early = verification()
-    assert early.hear(window(1.5), between(clearly)) is None
-    decision = early.hear(window(1.5), between(clearly))
-    assert decision is not None
-    assert (decision.outcome, decision.reason) == (Outcome.REJECT, "no_match")
-
-
 def test_an_identification_waits_for_a_known_voice_until_the_end() -> None:
-    identifying = identification()
-    assert [identifying.hear(window(1.5), voice(axis(2))) for _ in range(3)] == [None] * 3
-    identified = identifying.hear(window(1.5), voice(axis(2)))
-    assert identified is not None
+    speaker = Speaker(identification())
+    assert [speaker.say(axis(2)) for _ in range(3)] == [None] * 3
+    identified = speaker.say(axis(2))
+    assert isinstance(identified, Identified)
     assert (identified.recognition, identified.identity) == (Recognition.UNKNOWN, None)
 
 
+def test_an_identification_names_a_known_voice_as_soon_as_there_is_enough_speech() -> None:
+    speaker = Speaker(identification())
+    assert speaker.say(axis(5)) is None
+    identified = speaker.say(axis(5))
+    assert isinstance(identified, Identified)
+    assert (identified.recognition, identified.identity) == (Recognition.KNOWN, "ben")
+
+
+# When there is nothing to judge
+
+
+def both() -> tuple[Verification, Identification]:
+    return verification(), identification()
+
+
+def reason(deciding: Verification | Identification) -> str:
+    """Why nothing was decided."""
+    found = deciding.decide()
+    undecided = found.outcome is Outcome.INCONCLUSIVE if isinstance(found, Decision) else found.identity is None
+    assert undecided
+    return found.reason
+
+
 def test_nobody_spoke() -> None:
-    assert verification().decide() == Decision(Outcome.INCONCLUSIVE, "no_speech")
-    identified = identification().decide()
-    assert (identified.recognition, identified.reason) == (Recognition.UNDECIDED, "no_speech")
+    for deciding in both():
+        assert reason(deciding) == "no_speech"
 
 
-# What is pooled
+def test_where_nothing_passed_the_gate_the_most_common_reason_is_told() -> None:
+    for deciding in both():
+        for refusal in ("clipped", "noisy", "noisy", "too_quiet"):
+            deciding.refuse(refusal)
+        assert reason(deciding) == "noisy"
+        assert deciding.net_speech == 0.0
 
 
-@settings(deadline=None)
-@given(st.lists(st.tuples(LENGTHS, vectors()), min_size=1, max_size=8))
-def test_the_pool_is_the_mean_weighted_by_speech(heard: list[tuple[float, Vector]]) -> None:
-    mean = np.sum([speech * vector.astype(np.float64) for speech, vector in heard], axis=0)
-    total = sum(speech for speech, _ in heard)
-    assume(float(np.linalg.norm(mean)) > 0.01 * total)
-    assert np.allclose(pooled(heard).vector, mean / np.linalg.norm(mean), atol=1e-5)
+def test_what_the_gate_took_is_why_there_is_too_little() -> None:
+    for deciding in both():
+        Speaker(deciding).say(axis(0))
+        assert reason(deciding) == "too_little_speech"
+        deciding.refuse("clipped")
+        assert reason(deciding) == "clipped"
 
 
-@settings(deadline=None)
-@given(st.lists(st.tuples(LENGTHS, vectors()), min_size=1, max_size=8), st.randoms(use_true_random=False))
-def test_the_order_of_windows_does_not_matter(heard: list[tuple[float, Vector]], order: object) -> None:
-    assume(float(np.linalg.norm(np.sum([speech * vector for speech, vector in heard], axis=0))) > 0.1)
-    shuffled = heard.copy()
-    order.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert np.allclose(pooled(heard).vector, pooled(shuffled).vector, atol=1e-4)
+def test_refused_windows_change_nothing_where_enough_is_left() -> None:
+    verifying = verification()
+    for _ in range(5):
+        verifying.refuse("noisy")
+    assert ended(verify([between(0.9)] * 2, verifying)) == (2, "accept", "match")
 
 
 # That wrong windows never help. A pool can come closer to somebody than each of its windows: two noisy windows of the
@@ -157,77 +249,114 @@ PARTLY_ANNA = st.lists(PART, min_size=DIMENSION, max_size=DIMENSION).map(unit)
 
 @settings(deadline=None)
 @given(
-    heard=st.lists(st.tuples(LENGTHS, st.one_of(PARTLY_ANNA, WITHOUT_ANNA)), min_size=1, max_size=5),
+    heard=st.lists(st.tuples(st.floats(2.0, 3.0), st.one_of(PARTLY_ANNA, WITHOUT_ANNA)), min_size=1, max_size=5),
     wrong=WITHOUT_ANNA,
     speech=LENGTHS,
 )
 def test_a_window_with_nothing_of_the_voice_never_brings_it_closer(
     heard: list[tuple[float, Vector]], wrong: Vector, speech: float
 ) -> None:
-    def closeness(windows: list[tuple[float, Vector]]) -> float:
-        return next(score.cosine for score in against(pooled(windows)) if score.name == "anna")
-
-    assert closeness([*heard, (speech, wrong)]) <= closeness(heard) + 1e-6
+    speaker = Speaker(verification())
+    for length, vector in heard:
+        speaker.say(vector, length)
+    before = speaker.deciding.decide()
+    speaker.say(wrong, speech)
+    after = speaker.deciding.decide()
+    assert isinstance(before, Decision)
+    assert isinstance(after, Decision)
+    assert before.score is not None
+    assert after.score is not None
+    assert after.score.cosine <= before.score.cosine + 1e-6
 
 
 @settings(deadline=None)
-@given(st.floats(-1.0, RULE.threshold - 0.01), st.lists(LENGTHS, min_size=1, max_size=40))
+@given(st.floats(-1.0, RULE.accept - 0.01), st.lists(LENGTHS, min_size=1, max_size=40))
 def test_a_wrong_voice_is_not_accepted_however_often_it_speaks(cosine: float, lengths: list[float]) -> None:
-    verifying = verification()
+    speaker = Speaker(verification())
     for speech in lengths:
-        decision = verifying.hear(window(speech), between(cosine))
-        assert decision is None or decision.outcome is Outcome.REJECT
-    assert verifying.decide().outcome is not Outcome.ACCEPT
+        decision = speaker.say(between(cosine), speech)
+        assert decision is None or decision.outcome is not Outcome.ACCEPT  # type: ignore[union-attr]
+    assert speaker.deciding.decide().outcome is not Outcome.ACCEPT  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_one_window_that_passes_does_not_carry_the_others(place: int) -> None:
+    assert ended(verify([axis(0)] * 2))[1] == "accept", "it would pass on its own"
+    heard = [axis(1)] * 4
+    heard[place] = axis(0)
+    assert not any(each is not None and each.outcome is Outcome.ACCEPT for each in verify(heard))
 
 
 @settings(deadline=None)
-@given(place=st.integers(0, 3))
-def test_one_window_that_passes_does_not_carry_the_others(place: int) -> None:
-    heard = [(1.5, axis(1))] * 4
-    heard[place] = (1.5, axis(0))
-    assert judge([heard[place]] * 2).outcome is Outcome.ACCEPT, "it would pass on its own"
-    assert judge(heard).outcome is Outcome.REJECT
+@given(
+    before=st.integers(1, 3),
+    other=st.floats(-0.9, RULE.agreement - 0.01).map(lambda cosine: between(cosine, 0, 1)),
+    order=st.booleans(),
+)
+def test_a_speaker_who_changes_in_the_middle_is_never_accepted(before: int, other: Vector, order: bool) -> None:
+    """Also where the mean of both is close enough to the right one."""
+    config = VerifyConfig(speech=6.0, max_speech=6.0)
+    heard = [axis(0)] * before + [other] * (4 - before)
+    verifying = verification(config=config)
+    speaker = Speaker(verifying)
+    for vector in heard if order else reversed(heard):
+        decision = speaker.say(vector)
+        assert decision is None or decision.outcome is not Outcome.ACCEPT  # type: ignore[union-attr]
+    mean = float(axis(0) @ unit(np.sum(heard, axis=0)))
+    if mean >= RULE.accept + 1e-6:
+        assert verifying.decide().reason == "not_one_voice"
+
+
+def test_several_voices_are_told_so_at_the_end() -> None:
+    two = [between(0.6, 0, 1), between(0.6, 0, 2)] * 2  # 0.36 to each other, and together 0.73 to anna
+    one = Rule("unlock", False, 0.5, 0.3, 0.05, 1.0, agreement=0.35)
+    several = Rule("unlock", False, 0.5, 0.3, 0.05, 1.0, agreement=0.37)
+    assert ended(verify(two, verification(one))) == (2, "accept", "match")
+    assert ended(verify(two, verification(several))) == (4, "inconclusive", "not_one_voice")
+    speaker = Speaker(identification(several))
+    *before, last = (speaker.say(vector) for vector in two)
+    assert before == [None] * 3
+    assert isinstance(last, Identified)
+    assert (last.recognition, last.reason) == (Recognition.UNKNOWN, "not_one_voice")
 
 
 # What is broken
 
 
 def test_a_model_that_changes_in_the_middle_is_an_error() -> None:
-    for deciding in (verification(), identification()):
-        deciding.hear(window(1.5), voice(axis(0)))
+    for deciding in both():
+        deciding.hear(window(1.5), embedding(axis(0)))
         with pytest.raises(ModelError) as caught:
-            deciding.hear(window(1.5), voice(axis(0), OTHER_MODEL))
+            deciding.hear(window(1.5), embedding(axis(0), OTHER_MODEL))
         assert caught.value.reason == "wrong_model"
 
 
 def test_profiles_of_another_model_than_the_voice_are_an_error_and_no_accept() -> None:
     other = make_gallery([profile("anna", [axis(0)], OTHER_MODEL)], OTHER_MODEL)
-    verifying = Verification("anna", lambda heard: compare(heard, other), RULE, CONFIG)
     with pytest.raises(ModelError) as caught:
-        verifying.hear(window(3.0), voice(axis(0)))
+        verify([axis(0)] * 2, verification(comparing=lambda voice: compare(voice, other)))
     assert caught.value.reason == "wrong_model"
 
 
 def test_windows_that_cancel_out_are_an_error_and_no_accept() -> None:
-    verifying = verification()
-    verifying.hear(window(1.5), voice(axis(0)))
     with pytest.raises(ModelError):
-        verifying.hear(window(1.5), voice(unit(-axis(0))))
+        verify([axis(0), unit(-axis(0))])
 
 
-@pytest.mark.parametrize("speech", [math.nan, -math.inf])
+@pytest.mark.parametrize("speech", [math.nan, math.inf, -math.inf])
 def test_speech_that_cannot_be_counted_never_accepts(speech: float) -> None:
     verifying = verification()
-    verifying.hear(window(3.0, net_speech=3.0), between(0.1))
-    assert verifying.hear(window(speech, net_speech=3.0), voice(axis(0))) is None
-    assert verifying.hear(window(3.0), voice(axis(0))) is None
+    for length, vector in ((1.5, axis(0)), (speech, axis(0)), (3.0, axis(0)), (3.0, axis(0))):
+        decision = verifying.hear(window(length, net_speech=3.0), embedding(vector))
+        assert decision is None or decision.outcome is Outcome.INCONCLUSIVE
     assert verifying.decide().outcome is Outcome.INCONCLUSIVE
 
 
 def test_a_profile_that_was_deleted_meanwhile_is_not_accepted() -> None:
     galleries = [GALLERY]
-    verifying = Verification("anna", lambda heard: compare(heard, galleries[-1]), RULE, CONFIG)
-    assert verifying.hear(window(1.5), voice(axis(0))) is None
+    verifying = verification(comparing=lambda voice: compare(voice, galleries[-1]))
+    speaker = Speaker(verifying)
+    assert speaker.say(axis(0)) is None
     galleries.append(make_gallery([profile("ben", [axis(5)])], MODEL))
-    verifying.hear(window(1.5), voice(axis(0)))
+    speaker.say(axis(0))
     assert verifying.decide() == Decision(Outcome.REJECT, "not_enrolled")

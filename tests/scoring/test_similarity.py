@@ -3,105 +3,213 @@
 from __future__ import annotations
 
 import math
+from random import Random
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from score_parts import MODEL, NAMES, OTHER_MODEL, RULE, axis, between, profile, unit, vectors, voice
+from score_parts import (
+    BROKEN,
+    MODEL,
+    NAMES,
+    OTHER_MODEL,
+    RATIOS,
+    RULE,
+    axis,
+    between,
+    calibration,
+    profile,
+    strangers,
+    unit,
+    vectors,
+    voice,
+)
 
 from voiceauthd.embed.embedding import Vector
 from voiceauthd.errors import ModelError
+from voiceauthd.profiles.profile import Profile
+from voiceauthd.scoring.backend import NO_BACKEND, Backend
+from voiceauthd.scoring.calibration import Evidence
 from voiceauthd.scoring.decide import identify, verify
-from voiceauthd.scoring.decision import Outcome, Recognition
-from voiceauthd.scoring.similarity import BEST_EXEMPLARS, EXEMPLAR_WEIGHT, compare, make_gallery
+from voiceauthd.scoring.decision import Outcome, Recognition, Score
+from voiceauthd.scoring.similarity import compare, make_gallery, weigh
 
-EXEMPLARS = st.lists(vectors(), min_size=1, max_size=6).filter(
-    lambda chosen: float(np.linalg.norm(np.mean(chosen, axis=0))) > 0.01
+CONDITIONS = ("default", "headset", "far-field")
+COHORT = strangers()
+BACKENDS = (NO_BACKEND, Backend(COHORT), Backend(COHORT, calibration()))
+
+Takes = dict[str, list[Vector]]
+"""The exemplars of a profile, by condition."""
+
+
+def has_direction(vectors: list[Vector]) -> bool:
+    return float(np.linalg.norm(np.mean(vectors, axis=0))) > 0.01
+
+
+TAKES = st.dictionaries(
+    st.sampled_from(CONDITIONS),
+    st.lists(vectors(), min_size=1, max_size=4).filter(has_direction),
+    min_size=1,
+    max_size=3,
 )
-PROFILES = st.lists(EXEMPLARS, min_size=1, max_size=4)
+PROFILES = st.lists(TAKES, min_size=1, max_size=4)
+
+
+def enrolled(name: str, takes: Takes) -> Profile:
+    """The exemplars of the conditions one by one in turn, as they may come when conditions are added."""
+    turns = max(map(len, takes.values()))
+    order = [(kind, own[turn]) for turn in range(turns) for kind, own in takes.items() if turn < len(own)]
+    return profile(name, [vector for _, vector in order], conditions=[kind for kind, _ in order])
+
+
+def everybody(profiles: list[Takes]) -> list[Profile]:
+    return [enrolled(name, takes) for name, takes in zip(NAMES, profiles, strict=False)]
+
+
+def against(heard: Vector, *profiles: Profile, backend: Backend = NO_BACKEND) -> list[Score]:
+    return compare(voice(heard), make_gallery(profiles, MODEL, backend))
+
+
+def one(found: list[Score], name: str) -> Score:
+    return next(each for each in found if each.name == name)
+
+
+# What a score is
 
 
 @settings(deadline=None)
-@given(profiles=PROFILES, heard=vectors())
-def test_a_score_is_what_the_definition_says(profiles: list[list[Vector]], heard: Vector) -> None:
-    enrolled = [profile(name, chosen) for name, chosen in zip(NAMES, profiles, strict=False)]
-    found = compare(voice(heard), make_gallery(enrolled, MODEL))
-    assert sorted(each.name for each in found) == sorted(each.name for each in enrolled)
+@given(profiles=PROFILES, heard=vectors(), which=st.integers(0, 2))
+def test_a_score_is_what_the_definition_says(profiles: list[Takes], heard: Vector, which: int) -> None:
+    backend = BACKENDS[which]
+    found = against(heard, *everybody(profiles), backend=backend)
+    assert sorted(each.name for each in found) == list(NAMES[: len(profiles)])
     for each in found:
-        own = np.array(profiles[NAMES.index(each.name)], np.float64)
-        mean = own.mean(axis=0)
-        centroid = float(mean @ heard / np.linalg.norm(mean))
-        best = float(np.mean(sorted(own @ heard)[-BEST_EXEMPLARS:]))
-        assert each.centroid == pytest.approx(centroid, abs=1e-4)
-        assert each.exemplar == pytest.approx(best, abs=1e-5)
-        assert each.cosine == pytest.approx(
-            (1.0 - EXEMPLAR_WEIGHT) * each.centroid + EXEMPLAR_WEIGHT * each.exemplar, abs=1e-6
-        )
-        assert -1.0 - 1e-6 <= each.cosine <= 1.0 + 1e-6
+        best = (-math.inf, 0.0, 0.0, 0)
+        for own in profiles[NAMES.index(each.name)].values():
+            mean = np.mean(np.array(own, np.float64), axis=0)
+            centroid = mean / np.linalg.norm(mean)
+            cosine = float(centroid @ heard)
+            level = 0.0
+            if backend.cohort is not None:
+                level = float(np.mean(backend.cohort.level(np.array([centroid, heard]))))
+            best = max(best, (cosine - level, cosine, level, len(own)))
+        normalised, cosine, level, exemplars = best
+        assert each.cosine == pytest.approx(cosine, abs=1e-5)
+        assert each.normalised == pytest.approx(normalised, abs=1e-5)
+        if backend.calibration is None:
+            assert each.llr is None
+        else:
+            known = Evidence(normalised, level, 3.0, exemplars, 20.0)
+            assert each.llr == pytest.approx(backend.calibration.llr(known), abs=1e-3)
+
+
+def test_without_a_cohort_the_normalised_score_is_the_cosine() -> None:
+    (found,) = against(between(0.6), profile("anna", [axis(0)]))
+    assert found == Score("anna", found.cosine, found.cosine)
+    assert found.cosine == pytest.approx(0.6)
+
+
+def test_a_voice_that_is_close_to_everybody_gets_nothing_for_it() -> None:
+    crowd = unit(np.mean(COHORT.vectors[:3], axis=0))
+    plain = against(crowd, profile("anna", [crowd]))
+    normed = against(crowd, profile("anna", [crowd]), backend=Backend(COHORT))
+    level = float(COHORT.level(crowd[np.newaxis])[0])
+    assert level > 0.2
+    assert plain[0].normalised - normed[0].normalised == pytest.approx(level)
+    assert normed[0].cosine == pytest.approx(plain[0].cosine)
+
+
+def test_the_amount_and_the_noise_of_the_speech_move_the_ratio() -> None:
+    gallery = make_gallery([profile("anna", [axis(0)] * 3)], MODEL, BACKENDS[2])
+    fitted = calibration()
+    for heard in (voice(axis(0), net_speech=1.5), voice(axis(0), net_speech=9.0), voice(axis(0), snr_db=None)):
+        (found,) = compare(heard, gallery)
+        ((cosine, known),) = weigh(heard, gallery)
+        assert (known.net_speech, known.snr_db, known.exemplars) == (heard.net_speech, heard.snr_db, 3)
+        assert (found.cosine, found.normalised) == (cosine, known.normalised)
+        assert found.llr == fitted.llr(known)
+
+
+def test_the_exemplars_of_the_closest_condition_are_those_that_count() -> None:
+    takes = {"default": [axis(0)] * 5, "headset": [axis(1)] * 2}
+    gallery = make_gallery([enrolled("anna", takes)], MODEL)
+    assert weigh(voice(axis(0)), gallery)[0][1].exemplars == 5
+    assert weigh(voice(axis(1)), gallery)[0][1].exemplars == 2
+
+
+# Who is compared with whom
 
 
 @settings(deadline=None)
-@given(profiles=PROFILES, heard=vectors(), order=st.randoms(use_true_random=False))
-def test_the_order_of_profiles_does_not_matter(profiles: list[list[Vector]], heard: Vector, order: object) -> None:
-    enrolled = [profile(name, chosen) for name, chosen in zip(NAMES, profiles, strict=False)]
-    shuffled = enrolled.copy()
-    order.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert compare(voice(heard), make_gallery(enrolled, MODEL)) == compare(voice(heard), make_gallery(shuffled, MODEL))
+@given(profiles=PROFILES, heard=vectors(), order=st.randoms(use_true_random=False), which=st.integers(0, 2))
+def test_the_order_of_profiles_does_not_matter(profiles: list[Takes], heard: Vector, order: Random, which: int) -> None:
+    given_ = everybody(profiles)
+    shuffled = given_.copy()
+    order.shuffle(shuffled)
+    backend = BACKENDS[which]
+    assert against(heard, *given_, backend=backend) == against(heard, *shuffled, backend=backend)
 
 
 @settings(deadline=None)
-@given(profiles=PROFILES, heard=vectors())
-def test_the_best_comes_first(profiles: list[list[Vector]], heard: Vector) -> None:
-    enrolled = [profile(name, chosen) for name, chosen in zip(NAMES, profiles, strict=False)]
-    cosines = [each.cosine for each in compare(voice(heard), make_gallery(enrolled, MODEL))]
-    assert cosines == sorted(cosines, reverse=True)
+@given(profiles=PROFILES, heard=vectors(), which=st.integers(0, 2))
+def test_the_best_comes_first(profiles: list[Takes], heard: Vector, which: int) -> None:
+    found = [each.normalised for each in against(heard, *everybody(profiles), backend=BACKENDS[which])]
+    assert found == sorted(found, reverse=True)
 
 
 @settings(deadline=None)
-@given(exemplars=EXEMPLARS, heard=vectors())
-def test_how_often_somebody_is_enrolled_does_not_change_the_scores_of_others(
-    exemplars: list[Vector], heard: Vector
-) -> None:
-    anna = profile("anna", [axis(0)])
-    alone = compare(voice(heard), make_gallery([anna], MODEL))[0]
-    both = compare(voice(heard), make_gallery([anna, profile("ben", exemplars)], MODEL))
-    assert next(each for each in both if each.name == "anna").cosine == pytest.approx(alone.cosine, abs=1e-6)
+@given(takes=TAKES, heard=vectors(), which=st.integers(0, 2))
+def test_who_else_is_enrolled_does_not_change_a_score(takes: Takes, heard: Vector, which: int) -> None:
+    anna, backend = profile("anna", [axis(0), axis(1)]), BACKENDS[which]
+    alone = one(against(heard, anna, backend=backend), "anna")
+    both = one(against(heard, anna, enrolled("ben", takes), backend=backend), "anna")
+    assert both.cosine == pytest.approx(alone.cosine, abs=1e-6)
+    assert both.normalised == pytest.approx(alone.normalised, abs=1e-6)
+    assert (both.llr is None) == (alone.llr is None)
+    assert both.llr is None or both.llr == pytest.approx(alone.llr, abs=1e-4)
+
+
+@settings(deadline=None)
+@given(takes=TAKES, more=st.lists(vectors(), min_size=1, max_size=3).filter(has_direction), heard=vectors())
+def test_another_condition_never_makes_anybody_less_alike(takes: Takes, more: list[Vector], heard: Vector) -> None:
+    before = against(heard, enrolled("anna", takes), backend=BACKENDS[1])[0]
+    after = against(heard, enrolled("anna", takes | {"whisper": more}), backend=BACKENDS[1])[0]
+    assert after.normalised >= before.normalised - 1e-6
 
 
 def test_several_conditions_are_not_judged_by_a_mean_that_is_like_none_of_them() -> None:
-    headset, room = axis(0), axis(1)
-    anna = profile("anna", [headset] * 3 + [room] * 3)
-    heard = compare(voice(headset), make_gallery([anna], MODEL))[0]
-    assert heard.centroid == pytest.approx(math.sqrt(0.5), abs=1e-6)
-    assert heard.exemplar == pytest.approx(1.0)
+    takes = {"headset": [axis(0)] * 3, "far-field": [axis(1)] * 3}
+    for index in (0, 1):
+        assert against(axis(index), enrolled("anna", takes))[0].cosine == pytest.approx(1.0)
 
 
 def test_one_lucky_exemplar_does_not_carry_a_profile() -> None:
     lucky = profile("anna", [axis(0), axis(1), axis(2), axis(3)])
-    heard = compare(voice(axis(0)), make_gallery([lucky], MODEL))[0]
-    assert heard.exemplar == pytest.approx(1.0 / BEST_EXEMPLARS)
+    assert against(axis(0), lucky)[0].cosine == pytest.approx(0.5)
 
 
 def test_the_margin_is_between_people_and_not_between_their_exemplars() -> None:
     # Five near copies of one voice: were they rivals of one another, nobody could ever be told.
     anna = profile("anna", [unit(axis(0) + 0.01 * axis(index)) for index in range(1, 6)])
-    found = compare(voice(axis(0)), make_gallery([anna, profile("ben", [axis(1)])], MODEL))
-    decision = verify("anna", found, 3.0, RULE)
+    found = against(axis(0), anna, profile("ben", [axis(1)]))
+    decision = verify("anna", found, 3.0, 1.0, RULE)
     assert decision.outcome is Outcome.ACCEPT
-    assert decision.margin == pytest.approx(found[0].cosine - found[1].cosine)
+    assert decision.margin == pytest.approx(found[0].normalised - found[1].normalised)
     assert decision.margin > 0.9
 
 
 def test_one_profile_alone_needs_no_margin() -> None:
-    found = compare(between(0.6), make_gallery([profile("anna", [axis(0)])], MODEL))
-    decision = verify("anna", found, 3.0, RULE)
+    decision = verify("anna", against(between(0.6), profile("anna", [axis(0)])), 3.0, 1.0, RULE)
     assert (decision.outcome, decision.margin) == (Outcome.ACCEPT, None)
 
 
 def test_nobody_enrolled_gives_no_scores() -> None:
-    assert compare(voice(axis(0)), make_gallery([], MODEL)) == []
-    assert identify([], 3.0, RULE).recognition is Recognition.UNKNOWN
+    for backend in BACKENDS:
+        assert against(axis(0), backend=backend) == []
+
+
+# What is broken
 
 
 def test_a_voice_of_another_model_is_never_compared() -> None:
@@ -118,22 +226,39 @@ def test_a_profile_of_another_model_is_never_in_the_gallery() -> None:
     assert caught.value.reason == "wrong_model"
 
 
+def test_a_profile_without_exemplars_is_nobodys() -> None:
+    found = against(axis(0), profile("anna", []), profile("ben", [axis(1)]), backend=BACKENDS[2])
+    assert [each.name for each in found] == ["ben", "anna"]
+    assert math.isnan(found[1].cosine)
+    for rule in (RULE, RATIOS):
+        assert verify("anna", found, 3.0, 1.0, rule).outcome is Outcome.REJECT
+
+
 @settings(deadline=None)
-@given(heard=vectors(), broken=st.integers(0, 5), value=st.sampled_from([math.nan, math.inf, -math.inf]))
-def test_a_voice_that_is_not_a_number_is_nobody(heard: Vector, broken: int, value: float) -> None:
+@given(heard=vectors(), place=st.integers(0, 5), value=st.sampled_from(BROKEN), which=st.integers(0, 2))
+def test_a_voice_that_is_not_a_number_is_nobody(heard: Vector, place: int, value: float, which: int) -> None:
     torn = heard.copy()
-    torn[broken] = value
-    gallery = make_gallery([profile("anna", [heard]), profile("ben", [axis(0)])], MODEL)
+    torn[place] = value
     with np.errstate(invalid="ignore"):
-        found = compare(voice(torn), gallery)
-    assert not all(math.isfinite(each.cosine) for each in found)
-    assert verify("anna", found, 3.0, RULE).outcome is not Outcome.ACCEPT
-    assert identify(found, 3.0, RULE).recognition is not Recognition.KNOWN
+        found = against(torn, profile("anna", [heard]), profile("ben", [axis(0)]), backend=BACKENDS[which])
+    rule = RATIOS if BACKENDS[which].calibration else RULE
+    for name in ("anna", "ben"):
+        assert verify(name, found, 3.0, 1.0, rule).outcome is not Outcome.ACCEPT
+    assert identify(found, 3.0, 1.0, rule).recognition is not Recognition.KNOWN
 
 
-def test_scores_that_are_not_numbers_come_last() -> None:
-    gallery = make_gallery([profile("anna", [axis(0)]), profile("ben", [axis(1)]), profile("cleo", [axis(2)])], MODEL)
-    gallery.centroids[0, 0] = math.nan
-    found = compare(voice(axis(1)), gallery)
-    assert [each.name for each in found][0::2] == ["ben", "anna"]
-    assert math.isnan(found[-1].cosine)
+@pytest.mark.parametrize("which", [0, 1, 2])
+def test_one_condition_that_is_not_a_number_spoils_the_whole_person(which: int) -> None:
+    anna = enrolled("anna", {"default": [axis(0)], "headset": [axis(1)]})
+    gallery = make_gallery([anna, profile("ben", [axis(2)]), profile("cleo", [axis(3)])], MODEL, BACKENDS[which])
+    gallery.centroids[1, 0] = math.nan
+    found = compare(voice(axis(0)), gallery)
+    assert found[-1].name == "anna"
+    assert math.isnan(found[-1].normalised)
+    assert verify("anna", found, 3.0, 1.0, RULE).outcome is Outcome.REJECT
+
+
+@pytest.mark.parametrize("speech", [*BROKEN, 0.0, -1.0])
+def test_speech_that_is_no_amount_gives_no_accept(speech: float) -> None:
+    found = compare(voice(axis(0), net_speech=speech), make_gallery([profile("anna", [axis(0)])], MODEL, BACKENDS[2]))
+    assert verify("anna", found, speech, 1.0, RATIOS).outcome is not Outcome.ACCEPT

@@ -12,8 +12,19 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "an enrolment for this room or headset.",
         "ambiguous": "Another enrolled voice is too close to tell them apart. Say more, or enrol again with more "
         "speech.",
+        "unsure": "The voice is close, but not close enough to be sure. Say more, in your usual voice and close to the "
+        "microphone; if it happens often, add an enrolment for this room or headset.",
+        "not_one_voice": "More than one voice was heard. Try again while nobody else speaks.",
         "no_speech": "Nobody spoke. Check that the microphone is not muted.",
         "too_little_speech": "Too little speech. Say a sentence or two, about three seconds.",
+        "too_quiet": "The speech is too quiet. Speak closer to the microphone, or turn its level up.",
+        "clipped": "The microphone is overloaded. Turn its level down, or speak from farther away.",
+        "noisy": "The room is too loud for the speech to stand out. Speak closer to the microphone, or turn off what "
+        "makes the noise.",
+        "narrow_band": "The sound is as narrow as a telephone's, as from a Bluetooth headset in a call. Take another "
+        "microphone, or enrol with this one as a condition of its own.",
+        "not_demonstrated": "No measurement bears out the error rate of this policy. Use the policy `unlock`, or "
+        "calibrate with more speakers: voiceauth calibrate.",
         "nobody_enrolled": "Nobody is enrolled yet: voiceauth enroll NAME.",
         "not_enrolled": "Nobody of that name is enrolled: voiceauth enroll NAME.",
         "unusable_score": "The comparison failed, which counts as no match. The daemon's log tells more.",

@@ -10,15 +10,16 @@ from enum import StrEnum
 class Score:
     """One identity compared with one voice.
 
-    cosine      the number that is held against the threshold, -1 to 1
-    centroid    cosine with the mean of the exemplars
-    exemplar    mean cosine with the best exemplars
+    cosine      with the mean of the exemplars of the condition that is closest, -1 to 1
+    normalised  the cosine, less what the closest strangers of the cohort reach; the cosine itself without a cohort
+    llr         log-likelihood ratio, natural logarithm: how much more likely the voice is if it is this identity's than
+                if it is a stranger's; None without a calibration
     """
 
     name: str
     cosine: float
-    centroid: float
-    exemplar: float
+    normalised: float
+    llr: float | None = None
 
 
 class Outcome(StrEnum):
@@ -41,7 +42,8 @@ class Recognition(StrEnum):
 class Decision:
     """The end of a verification: the outcome, the stable reason code, and the score it rests on, if any.
 
-    margin   cosine of the claimed identity over the best other one; None when there is no other
+    margin   lead of the claimed identity over the best other one, in the unit of `Score.normalised`; None when there
+             is no other
     """
 
     outcome: Outcome
@@ -56,7 +58,7 @@ class Identified:
 
     identity  None unless `recognition` is KNOWN
     best      the closest identity, whatever was made of it; None when nobody is enrolled
-    margin    cosine of the closest identity over the next one; None when there is no other
+    margin    lead of the closest identity over the next one, as in `Decision`; None when there is no other
     """
 
     recognition: Recognition

@@ -1,49 +1,23 @@
 """Deciding while somebody speaks: all speech since the request is pooled, and judged as one.
 
-Never "any window passes": that would multiply the false accepts by the number of windows. A verification looks at one
-pooled voice, which grows; it accepts or rejects when it is sure, and must say something at the end.
+Never "any window passes": that would multiply the false accepts by the number of windows. A request looks at one pooled
+voice, which grows, by the sequential probability ratio test: it ends when the ratio passes the bound to accept or the
+bound to reject, and else when there is enough speech or no more time.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
 from voiceauthd.config.schema import VerifyConfig
-from voiceauthd.embed.embedding import Embedding, unit_mean
-from voiceauthd.errors import ModelError
+from voiceauthd.embed.embedding import Embedding
 from voiceauthd.scoring.decide import Rule, identify, verify
 from voiceauthd.scoring.decision import Decision, Identified, Outcome, Recognition, Score
+from voiceauthd.scoring.voice import Pool, Voice
 from voiceauthd.speech.window import Window
 
-CLEARLY_ANOTHER = 0.2
-"""Cosine below the threshold at which a pooled voice is rejected without waiting for more speech: more speech moves
-the score of the right person up by less than this."""
-
-Compare = Callable[[Embedding], list[Score]]
-
-
-class Pool:
-    """All speech of one request as one voice: the mean of its windows, weighted by their net speech."""
-
-    def __init__(self) -> None:
-        self._embeddings: list[Embedding] = []
-        self._weights: list[float] = []
-        self.net_speech = 0.0
-
-    def add(self, window: Window, embedding: Embedding) -> None:
-        """Raises `ModelError`, reason `wrong_model`, if the model changed in the middle."""
-        if self._embeddings and embedding.model != self._embeddings[0].model:
-            raise ModelError("the model changed while somebody spoke", "wrong_model")
-        self._embeddings.append(embedding)
-        self._weights.append(window.quality.net_speech)
-        self.net_speech += window.new_speech
-
-    def voice(self) -> Embedding | None:
-        """The pooled embedding; None before the first window."""
-        if not self._embeddings:
-            return None
-        vector = unit_mean([embedding.vector for embedding in self._embeddings], self._weights)
-        return Embedding(vector, self._embeddings[0].model)
+Compare = Callable[[Voice], list[Score]]
 
 
 class Verification:
@@ -51,65 +25,101 @@ class Verification:
 
     def __init__(self, name: str, compare: Compare, rule: Rule, config: VerifyConfig) -> None:
         self.name = name
-        self._compare = compare
         self.rule = rule
-        self._config = config
-        self._pool = Pool()
+        self._compare = compare
+        self._heard = _Heard(config)
 
     @property
     def net_speech(self) -> float:
         """Seconds of speech so far."""
-        return self._pool.net_speech
+        return self._heard.net_speech
+
+    def refuse(self, reason: str) -> None:
+        """A window did not pass the gate, for this reason."""
+        self._heard.refuse(reason)
 
     def hear(self, window: Window, embedding: Embedding) -> Decision | None:
-        """The decision, if this window brings it about; None: listen on."""
-        self._pool.add(window, embedding)
-        if not self.net_speech >= self._config.speech:
+        """The decision, if this window brings it about; None: listen on. Raises `ModelError`."""
+        self._heard.add(window, embedding)
+        if not self._heard.enough:
             return None
         decision = self.decide()
-        if decision.outcome is Outcome.ACCEPT or self.net_speech >= self._config.max_speech:
-            return decision
-        score = decision.score
-        if score is not None and score.cosine < self.rule.threshold - CLEARLY_ANOTHER:
-            return decision
-        return None
+        clear = decision.outcome is Outcome.ACCEPT or decision.reason == "no_match"
+        return decision if clear or self._heard.all_there_will_be else None
 
     def decide(self) -> Decision:
-        """What there is to say now, with no more speech to come."""
-        voice = self._pool.voice()
+        """What there is to say now, with no more speech to come. Raises `ModelError`."""
+        voice, reason = self._heard.voice()
         if voice is None:
-            return Decision(Outcome.INCONCLUSIVE, "no_speech")
-        if not self.net_speech >= self._config.speech:
-            return Decision(Outcome.INCONCLUSIVE, "too_little_speech")
-        return verify(self.name, self._compare(voice), self.net_speech, self.rule)
+            return Decision(Outcome.INCONCLUSIVE, reason)
+        return verify(self.name, self._compare(voice), voice.net_speech, voice.agreement, self.rule)
 
 
 class Identification:
     """Who is it? Hears windows until it can decide."""
 
     def __init__(self, compare: Compare, rule: Rule, config: VerifyConfig) -> None:
-        self._compare = compare
         self.rule = rule
-        self._config = config
-        self._pool = Pool()
+        self._compare = compare
+        self._heard = _Heard(config)
 
     @property
     def net_speech(self) -> float:
         """Seconds of speech so far."""
-        return self._pool.net_speech
+        return self._heard.net_speech
+
+    def refuse(self, reason: str) -> None:
+        """A window did not pass the gate, for this reason."""
+        self._heard.refuse(reason)
 
     def hear(self, window: Window, embedding: Embedding) -> Identified | None:
-        """The decision, if this window brings it about; None: listen on."""
-        self._pool.add(window, embedding)
-        if not self.net_speech >= self._config.speech:
+        """The decision, if this window brings it about; None: listen on. Raises `ModelError`."""
+        self._heard.add(window, embedding)
+        if not self._heard.enough:
             return None
         identified = self.decide()
-        sure = identified.recognition is Recognition.KNOWN or self.net_speech >= self._config.max_speech
+        sure = identified.recognition is Recognition.KNOWN or self._heard.all_there_will_be
         return identified if sure else None
 
     def decide(self) -> Identified:
-        """What there is to say now, with no more speech to come."""
-        voice = self._pool.voice()
+        """What there is to say now, with no more speech to come. Raises `ModelError`."""
+        voice, reason = self._heard.voice()
         if voice is None:
-            return Identified(Recognition.UNDECIDED, "no_speech")
-        return identify(self._compare(voice), self.net_speech, self.rule)
+            return Identified(Recognition.UNDECIDED, reason)
+        return identify(self._compare(voice), voice.net_speech, voice.agreement, self.rule)
+
+
+class _Heard:
+    """What one request has heard."""
+
+    def __init__(self, config: VerifyConfig) -> None:
+        self._config = config
+        self._pool = Pool()
+        self._refused: Counter[str] = Counter()
+
+    @property
+    def net_speech(self) -> float:
+        return self._pool.net_speech
+
+    @property
+    def enough(self) -> bool:
+        return self.net_speech >= self._config.speech
+
+    @property
+    def all_there_will_be(self) -> bool:
+        return self.net_speech >= self._config.max_speech
+
+    def add(self, window: Window, embedding: Embedding) -> None:
+        self._pool.add(window, embedding)
+
+    def refuse(self, reason: str) -> None:
+        self._refused[reason] += 1
+
+    def voice(self) -> tuple[Voice | None, str]:
+        """What is to be judged; else None, and why there is nothing."""
+        voice = self._pool.voice() if self.enough else None
+        if voice is not None:
+            return voice, ""
+        if self._refused:
+            return None, self._refused.most_common(1)[0][0]
+        return None, "too_little_speech" if self.net_speech > 0.0 else "no_speech"

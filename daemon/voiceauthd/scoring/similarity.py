@@ -1,7 +1,7 @@
-"""How alike are a voice and the enrolled ones? Cosines, against the centroid and against the best exemplars.
+"""How alike are a voice and the enrolled ones?
 
-The centroid is the steadier measure; the best exemplars keep a profile with several conditions (a headset, a room)
-from being judged by a mean that is like none of them.
+Each condition of a profile (a headset, a room) has its own centroid, and the closest one counts: a mean over conditions
+would be like none of them.
 """
 
 from __future__ import annotations
@@ -12,16 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceauthd.embed.embedding import Embedding, ModelId
+from voiceauthd.embed.embedding import ModelId, unit_mean
 from voiceauthd.errors import ModelError
 from voiceauthd.profiles.profile import Profile
+from voiceauthd.scoring.backend import NO_BACKEND, Backend
+from voiceauthd.scoring.calibration import Evidence
 from voiceauthd.scoring.decision import Score
-
-BEST_EXEMPLARS = 3
-"""So many of the closest exemplars are averaged: one alone is luck, all of them are the centroid again."""
-
-EXEMPLAR_WEIGHT = 0.5
-"""Share of the best exemplars in the score; the rest is the centroid's."""
+from voiceauthd.scoring.voice import Voice
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -29,49 +26,73 @@ class Gallery:
     """Profiles made ready to be compared with: immutable, swapped whole when a profile changes.
 
     names      one an identity
-    centroids  shape (identities, dimension), rows of length 1
-    exemplars  shape (all exemplars, dimension), rows of length 1, those of an identity together
-    bounds     shape (identities + 1,): exemplars of identity i are rows bounds[i] to bounds[i + 1]
+    centroids  shape (conditions of all identities, dimension), rows of length 1, those of an identity together
+    exemplars  how many are behind each row
+    levels     shape (rows,): what each reaches against the cohort; zeros without one
+    bounds     shape (identities + 1,): identity i has rows bounds[i] to bounds[i + 1]
     """
 
     model: ModelId
+    backend: Backend
     names: tuple[str, ...]
     centroids: NDArray[np.float32]
-    exemplars: NDArray[np.float32]
+    exemplars: tuple[int, ...]
+    levels: NDArray[np.float64]
     bounds: tuple[int, ...]
 
 
-def make_gallery(profiles: Iterable[Profile], model: ModelId) -> Gallery:
+def make_gallery(profiles: Iterable[Profile], model: ModelId, backend: Backend = NO_BACKEND) -> Gallery:
     """Raises `ModelError`, reason `wrong_model`, if a profile is of another model than `model`."""
-    chosen = sorted(profiles, key=lambda profile: profile.name)
-    for profile in chosen:
+    names, rows, counts, bounds = [], [], [], [0]
+    for profile in sorted(profiles, key=lambda profile: profile.name):
         if profile.model != model:
             raise ModelError(f"profile {profile.name!r} belongs to {profile.model}, not to {model}", "wrong_model")
-    rows = [exemplar.vector for profile in chosen for exemplar in profile.exemplars]
-    counts = [len(profile.exemplars) for profile in chosen]
-    return Gallery(
-        model=model,
-        names=tuple(profile.name for profile in chosen),
-        centroids=np.array([profile.centroid for profile in chosen], np.float32).reshape(-1, model.dimension),
-        exemplars=np.array(rows, np.float32).reshape(-1, model.dimension),
-        bounds=(0, *(int(bound) for bound in np.cumsum(counts, dtype=np.int64))),
+        names.append(profile.name)
+        for condition in dict.fromkeys(exemplar.condition for exemplar in profile.exemplars):
+            own = [exemplar.vector for exemplar in profile.exemplars if exemplar.condition == condition]
+            rows.append(unit_mean(own))
+            counts.append(len(own))
+        bounds.append(len(rows))
+    centroids = np.array(rows, np.float32).reshape(-1, model.dimension)
+    levels = np.zeros(len(rows)) if backend.cohort is None else backend.cohort.level(centroids)
+    return Gallery(model, backend, tuple(names), centroids, tuple(counts), levels, tuple(bounds))
+
+
+def compare(voice: Voice, gallery: Gallery) -> list[Score]:
+    """A score for each identity, best first; one that is not a number comes last.
+
+    Raises `ModelError`, reason `wrong_model`, if the voice is of another model than the gallery.
+    """
+    calibration = gallery.backend.calibration
+    scores = [
+        Score(name, cosine, evidence.normalised, None if calibration is None else calibration.llr(evidence))
+        for name, (cosine, evidence) in zip(gallery.names, weigh(voice, gallery), strict=True)
+    ]
+    return sorted(
+        scores, key=lambda score: score.normalised if np.isfinite(score.normalised) else -np.inf, reverse=True
     )
 
 
-def compare(embedding: Embedding, gallery: Gallery) -> list[Score]:
-    """A score for each identity, best first; one that is not a number comes last.
+def weigh(voice: Voice, gallery: Gallery) -> list[tuple[float, Evidence]]:
+    """For each identity, in the gallery's order: the cosine with its closest condition, and what a calibration weighs.
 
-    Raises `ModelError`, reason `wrong_model`, if the embedding is of another model than the gallery.
+    Raises `ModelError`, reason `wrong_model`, if the voice is of another model than the gallery.
     """
-    if embedding.model != gallery.model:
-        raise ModelError(f"an embedding of {embedding.model} cannot meet one of {gallery.model}", "wrong_model")
-    centroids = gallery.centroids @ embedding.vector
-    exemplars = gallery.exemplars @ embedding.vector
-    scores = []
-    for index, name in enumerate(gallery.names):
-        own = np.sort(exemplars[gallery.bounds[index] : gallery.bounds[index + 1]])
-        best = float(np.mean(own[-BEST_EXEMPLARS:])) if len(own) else float("nan")
-        centroid = float(centroids[index])
-        cosine = (1.0 - EXEMPLAR_WEIGHT) * centroid + EXEMPLAR_WEIGHT * best
-        scores.append(Score(name, cosine, centroid, best))
-    return sorted(scores, key=lambda score: score.cosine if score.cosine == score.cosine else -np.inf, reverse=True)
+    if voice.embedding.model != gallery.model:
+        raise ModelError(f"an embedding of {voice.embedding.model} cannot meet one of {gallery.model}", "wrong_model")
+    vector = voice.embedding.vector
+    cohort = gallery.backend.cohort
+    level = 0.0 if cohort is None else float(cohort.level(vector[np.newaxis])[0])
+    cosines = gallery.centroids.astype(np.float64) @ vector.astype(np.float64)
+    levels = (gallery.levels + level) / 2.0
+    found = []
+    for index in range(len(gallery.names)):
+        own = slice(gallery.bounds[index], gallery.bounds[index + 1])
+        if own.start == own.stop:
+            found.append((np.nan, Evidence(np.nan, level, voice.net_speech, 0, voice.snr_db)))
+            continue
+        row = own.start + int(np.argmax(cosines[own] - levels[own]))  # a NaN counts as the largest, and so rejects
+        cosine, of_both = float(cosines[row]), float(levels[row])
+        evidence = Evidence(cosine - of_both, of_both, voice.net_speech, gallery.exemplars[row], voice.snr_db)
+        found.append((cosine, evidence))
+    return found
