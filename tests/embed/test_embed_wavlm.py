@@ -176,7 +176,6 @@ def test_what_it_says_of_itself(folder: Path, embedder: Embedder) -> None:
     assert embedder.model.revision == "local"
     assert embedder.model.dimension == 24
     assert embedder.threshold == 0.86
-    assert not embedder.calibrated
 
 
 def test_an_old_checkpoint_with_pickled_weights_gives_the_same(copy: Path, embedder: Embedder) -> None:

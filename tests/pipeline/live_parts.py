@@ -15,11 +15,11 @@ import numpy as np
 from speech.speech_parts import Obedient, frames, numbered, numbers, unconfirmed
 
 from voiceauthd.audio.block import RATE, Block, Samples
-from voiceauthd.config.schema import AudioConfig, QueueConfig
+from voiceauthd.config.schema import AudioConfig, GateConfig, QueueConfig
 from voiceauthd.embed.embedding import Embedding, ModelId, Vector, check_clip
 from voiceauthd.pipeline.happening import Happening, SourceChanged, SourceState
 from voiceauthd.pipeline.live import Live
-from voiceauthd.pipeline.path import Heard, Recogniser
+from voiceauthd.pipeline.path import Failed, Heard, Recogniser, Refused
 from voiceauthd.profiles.profile import Exemplar, Profile, new_uid, timestamp
 from voiceauthd.scoring.decide import Rule
 from voiceauthd.scoring.similarity import make_gallery
@@ -29,7 +29,10 @@ from voiceauthd.speech.window import Window
 __all__ = ["Obedient", "frames", "numbered", "numbers"]
 
 MODEL = ModelId("tiny", "1", "cd" * 32, "1", 4)
-RULE = Rule(threshold=0.5, margin=0.05, min_speech=1.0, calibrated=False)
+RULE = Rule(policy="monitor", calibrated=False, accept=0.5, reject=0.3, margin=0.05, min_speech=1.0, agreement=0.2)
+OPEN = GateConfig(min_snr_db=-200.0, max_clipping=1.0, min_level_dbfs=-100.0)
+"""A gate that lets numbered sound pass, which is very quiet and as loud as the silence around it."""
+
 PATIENCE = 20.0
 """Seconds until a test gives up. Nothing waits for as long unless it fails."""
 
@@ -104,7 +107,6 @@ class Model:
     """An `Embedder` that gives each clip the vector of `answer`. It waits at `gate` while that is closed."""
 
     threshold = 0.5
-    calibrated = False
 
     def __init__(self) -> None:
         self.model = MODEL
@@ -159,12 +161,15 @@ class World:
     def heard(self) -> list[Heard]:
         return [each for each in self.seen if isinstance(each, Heard)]
 
+    def results(self) -> list[Heard | Refused | Failed]:
+        return [each for each in self.seen if isinstance(each, Heard | Refused | Failed)]
+
     def states(self) -> list[SourceState]:
         return [each.state for each in self.seen if isinstance(each, SourceChanged)]
 
 
-def recogniser(model: Model) -> Recogniser:
-    return Recogniser(model, make_gallery([profile("anna", axis(0)), profile("ben", axis(1))], MODEL), RULE)
+def recogniser(model: Model, gate: GateConfig = OPEN) -> Recogniser:
+    return Recogniser(model, make_gallery([profile("anna", axis(0)), profile("ben", axis(1))], MODEL), RULE, gate)
 
 
 def obedient_segmenter() -> Segmenter:
@@ -179,13 +184,14 @@ def following(
     *,
     queue: QueueConfig | None = None,
     audio: AudioConfig | None = None,
+    gate: GateConfig = OPEN,
     needed: bool = True,
 ) -> Iterator[Live]:
     """A `Live` that has been started, and is stopped in the end."""
     live = Live(
         source=source,
         segmenter=obedient_segmenter(),
-        recogniser=recogniser(model),
+        recogniser=recogniser(model, gate),
         audio=audio or AudioConfig(backoff=0.01, backoff_limit=0.02),
         queue=queue or QueueConfig(windows=64),
         publish=world.publish,
@@ -215,8 +221,8 @@ def places(heard: Iterable[Heard | Window]) -> list[tuple[int, int]]:
     found = []
     for each in heard:
         inside = numbers((each.window if isinstance(each, Heard) else each).samples)
-        assert inside == list(range(inside[0], inside[0] + len(inside)))
-        found.append((inside[0], inside[-1]))
+        assert np.array_equal(inside, np.arange(len(inside)) + inside[0])
+        found.append((int(inside[0]), int(inside[-1])))
     return found
 
 

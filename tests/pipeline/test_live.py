@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from live_parts import (
     MODEL,
+    OPEN,
     PATIENCE,
     RULE,
     Model,
@@ -101,7 +102,7 @@ def test_it_hears_what_is_heard_offline(model: Model, world: World) -> None:
     for one, other in zip(heard, offline, strict=True):
         assert np.array_equal(one.window.samples, other.window.samples)
         assert np.array_equal(one.embedding.vector, other.embedding.vector)
-        for name in ("start", "captured", "utterance", "quality", "new_speech"):
+        for name in ("start", "end", "captured", "utterance", "quality", "new_speech"):
             assert getattr(one.window, name) == getattr(other.window, name)
         assert one.scores == other.scores
         assert one.identified == other.identified
@@ -146,7 +147,7 @@ def test_another_recogniser_takes_over_from_the_next_batch(model: Model, world: 
     with following(source, model, world) as live:
         source.say(talk(0.2, 1.7, QUIET))
         world.wait_for_windows(1)
-        live.use(Recogniser(model, make_gallery([profile("cleo", axis(0))], MODEL), RULE))
+        live.use(Recogniser(model, make_gallery([profile("cleo", axis(0))], MODEL), RULE, OPEN))
         source.say(talk(0.2, 1.7, QUIET))
         heard = world.wait_for_windows(2)
     assert [each.identified.identity for each in heard] == ["anna", "cleo"]
@@ -205,8 +206,8 @@ def test_windows_of_equal_length_that_wait_are_embedded_together(model: Model, w
         heard = world.wait_for_windows(7)
     assert [len(batch) for batch in model.batches] == [1, 4, 2]
     assert all(len(set(batch)) == 1 for batch in model.batches)
-    starts = [each.window.start + len(each.window.samples) for each in heard]
-    assert starts == sorted(starts)
+    ends = [each.window.end for each in heard]
+    assert ends == sorted(ends)
 
 
 # Signs of life

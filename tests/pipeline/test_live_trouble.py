@@ -6,18 +6,33 @@ import logging
 import math
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from live_parts import MODEL, PATIENCE, Model, Script, World, as_one, axis, following, places, talk, wait_until
+from live_parts import (
+    MODEL,
+    OPEN,
+    PATIENCE,
+    Model,
+    Script,
+    World,
+    as_one,
+    axis,
+    following,
+    places,
+    recogniser,
+    talk,
+    wait_until,
+)
 
 from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.config.schema import AudioConfig, QueueConfig
 from voiceauthd.embed.embedding import Embedding
 from voiceauthd.errors import AudioError, ModelError, SourceError
 from voiceauthd.pipeline.happening import SourceChanged, SourceState
-from voiceauthd.pipeline.path import Failed, Heard
+from voiceauthd.pipeline.path import Failed, Heard, Refused
 from voiceauthd.speech.window import SpeechBegan, SpeechEnded
 
 QUIET = 0.6
@@ -185,8 +200,35 @@ def test_a_failure_has_its_place_in_the_order(model: Model, world: World) -> Non
         world.wait(lambda seen: any(isinstance(each, SpeechEnded) for each in seen))
     results = [each for each in world.seen if isinstance(each, Heard | Failed)]
     assert [type(each) for each in results] == [Heard, Failed, Heard, Heard, Heard]
-    ends = [each.window.start + len(each.window.samples) for each in results]
+    ends = [each.window.end for each in results]
     assert ends == sorted(ends)
+
+
+# The gate
+
+
+CLOSED = replace(OPEN, min_level_dbfs=0.0)
+
+
+def test_what_the_gate_refuses_is_told_in_its_place_and_costs_no_forward(model: Model, world: World) -> None:
+    source = Script()
+    with following(source, model, world, gate=CLOSED) as live:
+        source.say(talk(0.3, 4.5, QUIET))
+        world.wait(lambda seen: any(isinstance(each, SpeechEnded) for each in seen))
+        assert live.alive
+        assert model.batches == []
+        live.use(recogniser(model, OPEN))
+        source.say(talk(0.3, 1.7, QUIET))
+        world.wait_for_windows(1)
+        wait_until(lambda: live.counters().embedded == 1)
+        counters = live.counters()
+    results = world.results()
+    assert [type(each) for each in results] == [Refused] * 3 + [Heard]
+    assert {each.reason for each in results if isinstance(each, Refused)} == {"too_quiet"}
+    ends = [world.seen.index(each) for each in world.seen if isinstance(each, SpeechEnded)]
+    assert max(map(world.seen.index, results[:3])) < ends[0], "windows come before the end of their utterance"
+    assert (counters.cut, counters.refused, counters.embedded, counters.failed) == (4, 3, 1, 0)
+    assert len(counters.latencies) == len(counters.forwards) == 1
 
 
 # Stopping

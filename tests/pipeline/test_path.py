@@ -6,26 +6,39 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
-from live_parts import MODEL, RULE, Model, as_one, axis, obedient_segmenter, places, profile, recogniser, talk
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from live_parts import MODEL, OPEN, RULE, Model, as_one, axis, obedient_segmenter, places, profile, recogniser, talk
 
 from voiceauthd.audio.block import RATE, Block, Samples
+from voiceauthd.config.schema import GateConfig
 from voiceauthd.embed.embedding import Embedding, ModelId
 from voiceauthd.errors import ModelError
-from voiceauthd.pipeline.path import Failed, Heard, Recogniser, follow
+from voiceauthd.pipeline.path import Failed, Heard, Recogniser, Refused, follow
 from voiceauthd.scoring.decision import Recognition
 from voiceauthd.scoring.similarity import make_gallery
+from voiceauthd.scoring.voice import Voice
 from voiceauthd.speech.window import Quality, Window
 
 OTHER = ModelId("tiny", "2", "cd" * 32, "1", 4)
 
 
-def window(number: int = 0, seconds: float = 1.5, level: float = 1e-3) -> Window:
-    samples = np.full(round(seconds * RATE), level, np.float32)
-    return Window(samples, number, 0.0, 1, Quality(seconds, 20.0, 0.0, -20.0), seconds)
+GOOD = Quality(net_speech=1.5, snr_db=20.0, clipping=0.0, level_dbfs=-20.0)
+REFUSED = {
+    "too_quiet": replace(GOOD, level_dbfs=-61.0),
+    "clipped": replace(GOOD, clipping=0.02),
+    "noisy": replace(GOOD, snr_db=-1.0),
+}
+
+
+def window(number: int = 0, quality: Quality = GOOD, level: float = 1e-3) -> Window:
+    samples = np.full(round(1.5 * RATE), level, np.float32)
+    return Window(samples, number, number + len(samples), 0.0, 1, quality, quality.net_speech)
 
 
 def raising(failure: Exception) -> Callable[[Sequence[Samples]], object]:
@@ -114,10 +127,72 @@ def test_a_voice_is_held_against_everybody_and_named() -> None:
 
 
 def test_a_window_with_too_little_speech_is_not_decided() -> None:
-    small = Window(window().samples, 0, 0.0, 1, Quality(0.9, 20.0, 0.0, -20.0), 0.9)
-    (heard,) = recogniser(Model()).recognise([small])
+    (heard,) = recogniser(Model()).recognise([window(quality=replace(GOOD, net_speech=0.9))])
     assert isinstance(heard, Heard)
     assert heard.identified.recognition is Recognition.UNDECIDED
+
+
+def test_a_window_and_the_whole_of_a_request_are_compared_alike() -> None:
+    recognising = recogniser(Model())
+    (heard,) = recognising.recognise([window()])
+    assert isinstance(heard, Heard)
+    assert list(heard.scores) == recognising.compare(Voice(heard.embedding, GOOD.net_speech, GOOD.snr_db))
+
+
+# The gate
+
+
+@pytest.mark.parametrize(("reason", "quality"), REFUSED.items())
+def test_a_window_that_does_not_pass_the_gate_never_reaches_the_model(reason: str, quality: Quality) -> None:
+    model = Model()
+    bad = window(quality=quality)
+    (refused,) = recogniser(model, GateConfig()).recognise([bad])
+    assert isinstance(refused, Refused)
+    assert (refused.window, refused.reason) == (bad, reason)
+    assert model.batches == []
+
+
+@pytest.mark.parametrize("part", ["snr_db", "clipping", "level_dbfs"])
+def test_a_quality_that_is_no_number_does_not_pass(part: str) -> None:
+    model = Model()
+    (refused,) = recogniser(model, GateConfig()).recognise([window(quality=replace(GOOD, **{part: math.nan}))])
+    assert isinstance(refused, Refused)
+    assert model.batches == []
+
+
+def test_speech_without_any_noise_around_it_passes() -> None:
+    (heard,) = recogniser(Model(), GateConfig()).recognise([window(quality=replace(GOOD, snr_db=None))])
+    assert isinstance(heard, Heard)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.sampled_from(["good", "spoilt", *REFUSED]), max_size=8))
+def test_whatever_becomes_of_windows_they_come_back_in_order(kinds: list[str]) -> None:
+    model = Model()
+    given_ = [
+        window(number, REFUSED.get(kind, GOOD), math.nan if kind == "spoilt" else 1e-3)
+        for number, kind in enumerate(kinds)
+    ]
+    results = recogniser(model, GateConfig()).recognise(given_)
+    assert [result.window for result in results] == given_
+    types = {"good": Heard, "spoilt": Failed}
+    assert [type(result) for result in results] == [types.get(kind, Refused) for kind in kinds]
+    assert [result.reason for result in results if isinstance(result, Refused)] == [
+        kind for kind in kinds if kind in REFUSED
+    ]
+    reached = sum(kind not in REFUSED for kind in kinds)
+    assert len(model.batches) == 0 if reached == 0 else len(model.batches[0]) == reached, "the good ones go together"
+
+
+def test_another_gate_counts_from_the_next_batch_on() -> None:
+    recognising = recogniser(Model(), GateConfig())
+    noisy = window(quality=REFUSED["noisy"])
+    assert isinstance(recognising.recognise([noisy])[0], Refused)
+    recognising.gate = GateConfig(min_snr_db=-5.0)
+    assert isinstance(recognising.recognise([noisy])[0], Heard)
+
+
+# What changes meanwhile
 
 
 def test_a_profile_that_is_deleted_during_the_forward_is_not_recognised() -> None:
@@ -135,13 +210,13 @@ def test_a_profile_that_is_deleted_during_the_forward_is_not_recognised() -> Non
 
 
 def test_profiles_of_another_model_recognise_nobody() -> None:
-    (failed,) = Recogniser(Model(), make_gallery([], OTHER), RULE).recognise([window()])
+    (failed,) = Recogniser(Model(), make_gallery([], OTHER), RULE, OPEN).recognise([window()])
     assert isinstance(failed, Failed)
     assert "cannot meet" in failed.detail
 
 
 def test_nobody_enrolled_is_no_failure() -> None:
-    (heard,) = Recogniser(Model(), make_gallery([], MODEL), RULE).recognise([window()])
+    (heard,) = Recogniser(Model(), make_gallery([], MODEL), RULE, OPEN).recognise([window()])
     assert isinstance(heard, Heard)
     assert heard.identified.reason == "nobody_enrolled"
 
@@ -150,7 +225,7 @@ def test_two_threads_share_the_model_one_at_a_time() -> None:
     model = Model()  # which sees to it that nobody comes in while it is busy
     recognising = recogniser(model)
     model.gate.clear()
-    results: list[Heard | Failed] = []
+    results: list[Heard | Refused | Failed] = []
     threads = [threading.Thread(target=lambda: results.extend(recognising.recognise([window()]))) for _ in range(2)]
     for thread in threads:
         thread.start()

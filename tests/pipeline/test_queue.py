@@ -20,7 +20,7 @@ ENDED = SourceChanged(SourceState.ENDED, "the end")
 
 
 def window(number: int, length: int = 10) -> Window:
-    return Window(np.zeros(length, np.float32), number, 0.0, 1, Quality(1.0, None, 0.0, -20.0), 1.0)
+    return Window(np.zeros(length, np.float32), number, number + length, 0.0, 1, Quality(1.0, None, 0.0, -20.0), 1.0)
 
 
 def end(number: int) -> SpeechEnded:

@@ -56,13 +56,11 @@ class Embedding:
 class Embedder(Protocol):
     """A speaker embedding model, loaded and warm. Calls are serialised by the caller: one thread at a time.
 
-    threshold   the cosine above which two voices are called the same
-    calibrated  whether the threshold was measured on speech like the user's, for a known false-accept rate
+    threshold   the cosine above which two voices are called the same where there is no calibration
     """
 
     model: ModelId
     threshold: float
-    calibrated: bool
 
     def embed(self, clips: Sequence[Samples]) -> list[Embedding]:
         """One embedding a clip, in order. Clips of equal length share one forward; none is ever padded.

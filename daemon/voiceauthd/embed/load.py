@@ -45,7 +45,7 @@ def load_embedder(model: ModelConfig) -> Embedder:
     Raises `ModelError`, one line with what to do: the model is not there, is torn, is of another architecture, or the
     device is not there.
     """
-    folder, manifest = _locate(model)
+    folder, manifest = locate(model)
     # Threads that wait for work must sleep instead of spinning. Read by torch's OpenMP runtime when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     device = _prepare_torch(model)
@@ -83,8 +83,8 @@ def _prepare_torch(model: ModelConfig) -> torch.device:
     return torch.device(name)
 
 
-def _locate(model: ModelConfig) -> tuple[Path, Manifest]:
-    """The folder of the model, and what it is; its files have been verified."""
+def locate(model: ModelConfig) -> tuple[Path, Manifest]:
+    """The folder of the model, and what it is; its files have been verified. Raises `ModelError`. Loads nothing."""
     cache = model.cache or default_folder()
     given = Path(model.name).expanduser()
     written_as_path = model.name.startswith(("/", ".", "~"))

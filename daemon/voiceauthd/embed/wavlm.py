@@ -39,7 +39,6 @@ class WavLMEmbedder:
     """
 
     threshold = WAVLM_THRESHOLD
-    calibrated = False
 
     def __init__(self, folder: Path, manifest: Manifest, device: torch.device) -> None:
         """Loads the model in `folder`. Nothing is looked for anywhere else, and no network is tried.

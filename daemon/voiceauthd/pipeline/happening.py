@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-from voiceauthd.pipeline.path import Failed, Heard
+from voiceauthd.pipeline.path import Failed, Heard, Refused
 from voiceauthd.speech.window import SpeechBegan, SpeechEnded
 
 
@@ -42,4 +42,4 @@ class Dropped:
     count: int
 
 
-Happening = SourceChanged | Listening | SpeechBegan | SpeechEnded | Heard | Failed | Dropped
+Happening = SourceChanged | Listening | SpeechBegan | SpeechEnded | Heard | Refused | Failed | Dropped

@@ -21,7 +21,7 @@ from voiceauthd.audio.block import RATE, Block, Source
 from voiceauthd.config.schema import AudioConfig, QueueConfig
 from voiceauthd.errors import AudioError, SourceError
 from voiceauthd.pipeline.happening import Dropped, Happening, Listening, SourceChanged, SourceState
-from voiceauthd.pipeline.path import Failed, Recogniser
+from voiceauthd.pipeline.path import Failed, Recogniser, Refused
 from voiceauthd.pipeline.queue import Item, WindowQueue
 from voiceauthd.speech.segmenter import Segmenter
 from voiceauthd.speech.window import SpeechBegan, SpeechEnded, Window
@@ -45,6 +45,7 @@ class Counters:
 
     cut: int
     embedded: int
+    refused: int
     failed: int
     dropped: int
     depth: int
@@ -79,7 +80,7 @@ class Live:
         self._stopping = False
         self._marks: deque[tuple[int, float]] = deque()
         self._mark_numbers = itertools.count(1)
-        self._cut = self._embedded = self._failed = self._reopened = 0
+        self._cut = self._embedded = self._refused = self._failed = self._reopened = 0
         self._latencies: deque[float] = deque(maxlen=RECENT)
         self._forwards: deque[float] = deque(maxlen=RECENT)
         self.failure: AudioError | None = None  # why a file could not be read, or not to its end
@@ -159,6 +160,7 @@ class Live:
         return Counters(
             self._cut,
             self._embedded,
+            self._refused,
             self._failed,
             self._queue.dropped,
             self._queue.depth,
@@ -310,6 +312,8 @@ class Live:
             if isinstance(result, Failed):
                 self._failed += 1
                 log.error("a window could not be embedded: %s", result.detail)
+            elif isinstance(result, Refused):
+                self._refused += 1
             else:
                 self._embedded += 1
                 self._forwards.append(result.forward)

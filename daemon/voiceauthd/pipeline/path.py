@@ -1,6 +1,6 @@
 """The way of the sound, as plain functions: blocks to windows to embeddings to scores to a decision.
 
-    Block --segment--> Window --embed--> Embedding --compare--> Score --identify--> Identified
+    Block --segment--> Window --gate, embed--> Embedding --compare--> Score --identify--> Identified
 
 `follow` is the whole of it in one thread, for files, enrolment and tests. `live.py` runs the same `Segmenter` in the
 capture thread and the same `Recogniser` in the worker thread. There is no second implementation.
@@ -17,11 +17,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from voiceauthd.audio.block import Block
+from voiceauthd.config.schema import GateConfig
 from voiceauthd.embed.embedding import Embedder, Embedding
 from voiceauthd.errors import ModelError
 from voiceauthd.scoring.decide import Rule, identify
 from voiceauthd.scoring.decision import Identified, Score
 from voiceauthd.scoring.similarity import Gallery, compare
+from voiceauthd.scoring.voice import Voice
+from voiceauthd.speech.gate import refusal
 from voiceauthd.speech.segmenter import Segmenter, segment
 from voiceauthd.speech.window import Window
 
@@ -54,20 +57,44 @@ class Failed:
     detail: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Refused:
+    """A window that did not pass the gate, so that the model never saw it. `reason`: the stable code."""
+
+    window: Window
+    reason: str
+
+
+Result = Heard | Refused | Failed
+"""What becomes of a window."""
+
+
 class Recogniser:
-    """The model, the enrolled voices and the rule. `gallery` and `rule` may be swapped at any time, from any thread.
+    """The gate, the model, the enrolled voices and the rule. All but the model may be swapped at any time, from any
+    thread.
 
     The model itself serves one caller at a time; an enrolment from recordings shares it with the worker thread.
     """
 
-    def __init__(self, embedder: Embedder, gallery: Gallery, rule: Rule) -> None:
+    def __init__(self, embedder: Embedder, gallery: Gallery, rule: Rule, gate: GateConfig) -> None:
         self.embedder = embedder
+        self.gate = gate
         self.gallery = gallery
         self.rule = rule
         self._model_in_use = threading.Lock()
 
-    def recognise(self, windows: Sequence[Window]) -> list[Heard | Failed]:
+    def recognise(self, windows: Sequence[Window]) -> list[Result]:
         """One result a window, in order. Windows of equal length share a forward. Never raises for bad sound."""
+        gate = self.gate
+        against = [refusal(window.quality, gate) for window in windows]
+        good = [window for window, reason in zip(windows, against, strict=True) if reason is None]
+        heard = iter(self._recognise(good) if good else ())
+        return [
+            next(heard) if reason is None else Refused(window, reason)
+            for window, reason in zip(windows, against, strict=True)
+        ]
+
+    def _recognise(self, windows: Sequence[Window]) -> list[Heard | Failed]:
         began = time.monotonic()
         embedded = self.embed(windows)
         forward = time.monotonic() - began
@@ -78,11 +105,12 @@ class Recogniser:
                 results.append(embedding)
                 continue
             try:
-                scores = compare(embedding, gallery)
+                quality = window.quality
+                scores = compare(Voice(embedding, quality.net_speech, quality.snr_db), gallery)
             except ModelError as failure:
                 results.append(Failed(window, str(failure)))
                 continue
-            identified = identify(scores, window.quality.net_speech, rule)
+            identified = identify(scores, quality.net_speech, 1.0, rule)  # one window agrees with itself
             results.append(Heard(window, embedding, tuple(scores), identified, forward))
         return results
 
@@ -96,9 +124,9 @@ class Recogniser:
             return [Failed(windows[0], detail)]
         return [result for window in windows for result in self.embed([window])]
 
-    def compare(self, embedding: Embedding) -> list[Score]:
+    def compare(self, voice: Voice) -> list[Score]:
         """Against the voices that are enrolled now. Raises `ModelError`, reason `wrong_model`."""
-        return compare(embedding, self.gallery)
+        return compare(voice, self.gallery)
 
     def _forward(self, windows: Sequence[Window]) -> list[Embedding]:
         try:
@@ -122,7 +150,7 @@ def _is_usable(embedding: Embedding) -> bool:
     return vector.shape == (embedding.model.dimension,) and abs(float(np.dot(vector, vector)) - 1.0) < UNIT
 
 
-def follow(blocks: Iterable[Block], segmenter: Segmenter, recogniser: Recogniser) -> Iterator[Heard | Failed]:
+def follow(blocks: Iterable[Block], segmenter: Segmenter, recogniser: Recogniser) -> Iterator[Result]:
     """Everything that is heard in a finite stream of blocks, window by window."""
     for found in segment(blocks, segmenter):
         if isinstance(found, Window):
