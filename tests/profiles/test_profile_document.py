@@ -198,11 +198,15 @@ def test_another_model_is_refused_and_told_how_to_enrol_again(other: ModelId) ->
 
 def test_a_profile_that_could_not_be_read_is_not_written() -> None:
     whole = profile()
-    long = dataclasses.replace(whole.exemplars[0], vector=whole.exemplars[0].vector * np.float32(2))
+    first = whole.exemplars[0]
+    long = dataclasses.replace(first, vector=first.vector * np.float32(2))
+    # Each condition is compared by a centroid of its own; one that has none would spoil every comparison.
+    cancelling = [dataclasses.replace(first, condition="room", vector=sign * first.vector) for sign in (1, -1)]
     for broken in (
         dataclasses.replace(whole, exemplars=(long,)),
         dataclasses.replace(whole, exemplars=()),
         dataclasses.replace(whole, name="a/b"),
+        dataclasses.replace(whole, exemplars=(*whole.exemplars, *cancelling)),
     ):
         with pytest.raises(StorageError) as caught:
             encode_profile(broken)

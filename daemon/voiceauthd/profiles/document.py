@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 from msgspec import Meta
 
-from voiceauthd.embed.embedding import ModelId, Vector
+from voiceauthd.embed.embedding import ModelId, Vector, unit_mean
 from voiceauthd.errors import ModelError, StorageError, UsageError
 from voiceauthd.profiles.names import check_condition, check_name
 from voiceauthd.profiles.profile import MAX_EXEMPLARS, Exemplar, Profile
@@ -209,10 +209,11 @@ def _profile(record: _ProfileRecord) -> Profile:
         created=_time(record.created),
         updated=_time(record.updated),
     )
-    try:
-        _ = profile.centroid
-    except ModelError as error:
-        raise ValueError(f"of its exemplars, {error}") from None
+    for condition in {exemplar.condition for exemplar in profile.exemplars}:
+        try:  # each condition is compared by a centroid of its own
+            unit_mean([exemplar.vector for exemplar in profile.exemplars if exemplar.condition == condition])
+        except ModelError as error:
+            raise ValueError(f"of its exemplars of {condition!r}, {error}") from None
     return profile
 
 

@@ -7,17 +7,19 @@ the verdicts, and writes the profile that `finish` returns.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 from voiceauthd.config.schema import EnrollConfig
-from voiceauthd.embed.embedding import Embedding, ModelId, unit_mean
+from voiceauthd.embed.embedding import Embedding, ModelId, Vector, unit_mean
 from voiceauthd.errors import AudioError, ModelError, NotEnrolledError, StorageError, UsageError
 from voiceauthd.profiles.document import check_model
 from voiceauthd.profiles.names import check_condition, check_name, name_key
 from voiceauthd.profiles.profile import MAX_EXEMPLARS, Exemplar, Profile, new_uid, timestamp
-from voiceauthd.profiles.take import Chunk, Piece, agreement, chunks, likeness, mean_snr, pieces, quality
+from voiceauthd.profiles.take import LEAST_OF_CHUNK, Chunk, chunks, mean_snr, pieces, quality
+from voiceauthd.profiles.verdict import ADVICE, Limits, TakeVerdict, refusal
+from voiceauthd.speech.gate import flags
 from voiceauthd.speech.window import Quality, Window
 
 MIN_SPEECH = 1.0
@@ -25,6 +27,19 @@ MIN_SPEECH = 1.0
 
 MIN_AGREEMENT = 0.4
 """Cosine, for CAM++: takes of one voice in one session agree by 0.6 and more, other voices seldom by 0.4."""
+
+WITHIN_ONE_VOICE = 0.2
+"""Cosine that a take may lie below the model's threshold and still be the same person's: it is one or two windows,
+where a decision rests on many. Takes of one voice agree by 0.6 and more with CAM++, two voices mostly by less than
+0.4."""
+
+DEFAULT_CONDITION = "default"
+"""What a condition is called when nobody calls it anything."""
+
+NARROW_BAND = (
+    "This sounds like a telephone headset or a narrow-band line: if other microphones are used too, enrol it as a "
+    "condition of its own (--condition headset)."
+)
 
 
 class EnrolMode(StrEnum):
@@ -36,25 +51,24 @@ class EnrolMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class TakeVerdict:
-    """What was made of a take, and how far the enrolment is.
+class _Open:
+    """The newest windows, which are still less than a chunk. Words that are said one by one come in windows that share
+    words: they would otherwise give an exemplar each, most of it the same, or be too short each.
 
-    reason      stable code of a refusal: `too_short`, `too_quiet`, `clipped`, `noisy`, `not_one_voice`,
-                `different_voice`, `profile_full`; None for an accepted take
-    advice      what the person should do, a sentence; an accepted take has one when a part of it was left out
-    quality     None if the take held nothing to measure
-    exemplars, net_speech   of the profile as it would be now; seconds; with `add`, together with what it had before
+    kept  whether the newest exemplar was made of them
     """
 
-    accepted: bool
-    reason: str | None
-    advice: str | None
-    quality: Quality | None
-    exemplars: int
-    exemplars_needed: int
-    net_speech: float
-    net_speech_needed: float
-    complete: bool
+    heard: tuple[tuple[Window, Embedding], ...]
+    kept: bool
+
+    def continued_by(self, windows: Sequence[Window]) -> bool:
+        """Whether these windows share sound with them."""
+        if not (self.heard and windows):
+            return False
+        return self.heard[0][0].start <= windows[0].start < self.heard[-1][0].end
+
+
+_NOTHING = _Open((), kept=False)
 
 
 class Enrolment:
@@ -66,7 +80,7 @@ class Enrolment:
         model: ModelId,
         config: EnrollConfig,
         *,
-        condition: str = "default",
+        condition: str = DEFAULT_CONDITION,
         owner_uid: int | None = None,
         existing: Profile | None = None,
         mode: str = EnrolMode.NEW,
@@ -88,9 +102,8 @@ class Enrolment:
         self._model = model
         self._config = config
         self._owner_uid = owner_uid
-        self._min_speech = min_speech
         own = config.min_agreement
-        self._min_agreement = min_agreement if own is None else own
+        self._limits = Limits(config, min_speech, min_agreement if own is None else own)
         self._existing = existing
         if existing is not None and name_key(existing.name) != name_key(self.name):
             raise ValueError(f"{existing.name!r} is not the profile of {self.name!r}")
@@ -104,6 +117,7 @@ class Enrolment:
             self._kept = existing.exemplars
         self._new: list[Exemplar] = []
         self._refused: Counter[str] = Counter()
+        self._open = _NOTHING
 
     @property
     def exemplars(self) -> int:
@@ -131,25 +145,42 @@ class Enrolment:
         enough = self.net_speech >= self.net_speech_needed and self.exemplars >= self.exemplars_needed
         return enough and bool(self._new)
 
-    def take(self, windows: Sequence[Window], embeddings: Sequence[Embedding]) -> TakeVerdict:
+    def take(
+        self, windows: Sequence[Window], embeddings: Sequence[Embedding], spoilt: Sequence[str] = ()
+    ) -> TakeVerdict:
         """Judges one utterance, or one recording, and keeps it if it is good.
 
         windows, embeddings  all that it was cut into, in order; as many of one as of the other
+        spoilt  of each window that did not pass the gate before the model: why
 
         Raises `ModelError`, reason `wrong_model`, for embeddings of another model.
         """
         if any(embedding.model != self._model for embedding in embeddings):
             raise ModelError(f"embeddings of another model than {self._model} at enrolment", "wrong_model")
-        take = pieces(windows, embeddings)
+        heard = tuple(zip(windows, embeddings, strict=True))
+        before = self._open if self._open.continued_by(windows) else _NOTHING
+        whole = (*before.heard, *heard)
+        take = pieces([window for window, _ in whole], [embedding for _, embedding in whole])
         measured = quality(take) if take else None
-        refusal = self._refusal(take, measured)
-        if refusal is not None:
-            reason, advice = refusal
-            self._refused[reason] += 1
-            return self._verdict(reason, advice, measured)
-        left_out = sum(not self._keep(chunk) for chunk in chunks(take))
-        remark = f"The profile is full: {_count(left_out, 'exemplar')} of this take left out." if left_out else None
-        return self._verdict(None, remark, measured)
+        if len(spoilt) > len(windows):
+            return self.refuse(Counter(spoilt).most_common(1)[0][0], measured)
+        others = self._new[:-1] if before.kept else self._new
+        full = self.exemplars >= MAX_EXEMPLARS and not self._may_fold()
+        reason = "profile_full" if full else refusal(take, measured, by_condition((*self._kept, *others)), self._limits)
+        if reason is not None:
+            self._open = _Open(whole, kept=False) if reason == "too_short" else self._open
+            return self.refuse(reason, measured)
+        self._new = list(others)
+        found = chunks(take)
+        left_out = sum(not self._keep(chunk) for chunk in found)
+        goes_on = len(self._new) == len(others) + 1 and found[0].net_speech < LEAST_OF_CHUNK
+        self._open = _Open(whole, kept=True) if goes_on else _NOTHING
+        return self._verdict(None, self._remarks(measured, spoilt, left_out), measured)
+
+    def refuse(self, reason: str, measured: Quality | None) -> TakeVerdict:
+        """A take that is not kept, for this reason (`ADVICE`): nothing of it passed the gate before the model."""
+        self._refused[reason] += 1
+        return self._verdict(reason, ADVICE[reason], measured)
 
     def finish(self) -> Profile:
         """The profile, to be added to the store, or to replace the existing one with.
@@ -203,33 +234,14 @@ class Enrolment:
             complete=self.complete,
         )
 
-    def _refusal(self, take: Sequence[Piece], measured: Quality | None) -> tuple[str, str] | None:
-        """Reason and advice; None for a take to keep. Every comparison is such that NaN refuses."""
-        config = self._config
-        if self.exemplars >= MAX_EXEMPLARS and not self._may_fold():
-            return "profile_full", (
-                f"The profile holds {MAX_EXEMPLARS} exemplars, which is all it can. To start over, replace it."
-            )
-        if measured is None or not measured.net_speech >= self._min_speech:
-            return "too_short", f"Say a whole sentence, at least {self._min_speech:g} s without long pauses."
-        if not measured.level_dbfs >= config.min_level_dbfs:
-            return "too_quiet", "Speak up, come closer to the microphone, or raise its level."
-        if not measured.clipping <= config.max_clipping:
-            return "clipped", "Too loud: lower the microphone's level, or move away from it."
-        if measured.snr_db is not None and not measured.snr_db >= config.min_snr_db:
-            return "noisy", "Too much noise around: find a quieter place, or come closer to the microphone."
-        return self._other_voice(take)
-
-    def _other_voice(self, take: Sequence[Piece]) -> tuple[str, str] | None:
-        if not agreement(take) >= self._min_agreement:
-            return "not_one_voice", "More than one voice, or music, in this take: let only one person speak."
-        known = [exemplar.vector for exemplar in (*self._kept, *self._new)]
-        if known and not likeness(take, known) >= self._min_agreement:
-            return "different_voice", (
-                "This does not sound like the takes before: the same person must speak, in the same way. "
-                "If an earlier take was somebody else, start over."
-            )
-        return None
+    def _remarks(self, measured: Quality | None, spoilt: Sequence[str], left_out: int) -> str | None:
+        """What there is to say of an accepted take."""
+        remarks = [f"A part of it was left out. {ADVICE[reason]}" for reason in sorted(set(spoilt))]
+        if left_out:
+            remarks.append(f"The profile is full: {_count(left_out, 'exemplar')} of this take left out.")
+        if measured is not None and "narrow_band" in flags(measured) and self.condition == DEFAULT_CONDITION:
+            remarks.append(NARROW_BAND)
+        return " ".join(remarks) or None
 
     def _may_fold(self) -> bool:
         """Whether a full profile still takes speech: it has too little, and exemplars of this enrolment to hold it."""
@@ -256,6 +268,14 @@ class Enrolment:
     def _exemplar(self, chunk: Chunk) -> Exemplar:
         snr = None if chunk.snr_db is None else round(chunk.snr_db, 1)
         return Exemplar(chunk.vector, round(chunk.net_speech, 3), snr, self.condition, timestamp())
+
+
+def by_condition(exemplars: Iterable[Exemplar]) -> list[list[Vector]]:
+    """The vectors of each condition together."""
+    found: dict[str, list[Vector]] = {}
+    for exemplar in exemplars:
+        found.setdefault(exemplar.condition, []).append(exemplar.vector)
+    return list(found.values())
 
 
 def _mode(mode: str) -> EnrolMode:

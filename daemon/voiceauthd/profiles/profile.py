@@ -6,7 +6,7 @@ import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from voiceauthd.embed.embedding import ModelId, Vector, unit_mean
+from voiceauthd.embed.embedding import ModelId, Vector
 
 MAX_EXEMPLARS = 20
 """More exemplars than this add little, and a profile must travel in one message of 64 KiB."""
@@ -14,11 +14,11 @@ MAX_EXEMPLARS = 20
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exemplar:
-    """One take that was accepted at enrolment.
+    """What was said between two pauses at enrolment, or a sentence's worth of it; see take.py.
 
     vector      shape (dimension,), length 1
     net_speech  seconds of speech behind it
-    snr_db      of the take; None if no noise was heard
+    snr_db      of its speech; None if no noise was heard
     condition   what the person called it: "default", "headset", "far-field", "whisper"
     recorded    ISO 8601, UTC
     """
@@ -53,11 +53,6 @@ class Profile:
     def net_speech(self) -> float:
         """Seconds of speech behind all exemplars."""
         return sum(exemplar.net_speech for exemplar in self.exemplars)
-
-    @property
-    def centroid(self) -> Vector:
-        """The mean of the exemplars, scaled to length 1. Raises `ModelError` when there is no such thing."""
-        return unit_mean([exemplar.vector for exemplar in self.exemplars])
 
 
 def new_uid() -> str:

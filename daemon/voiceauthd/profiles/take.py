@@ -5,13 +5,13 @@ each.
               [-------0-------)
                       [-------1-------)
                               [-------2-------)
-                                      [-------3-------)
-    chunks    [----------0 and 1------)
+                                      [-------3-------)       [-------4-------)
+    chunks    [----------0 and 1------)                       another utterance: a chunk of its own
                               [----------2 and 3------)
 
 Windows overlap. Each counts for its `new_speech` only, the speech that no earlier window held, so that every second
-counts once. A window that lies within the next one (the first of an utterance) gives its speech to that one and is
-otherwise left out: the longer of the two says more of the voice.
+counts once. A window that lies within the next one (the first of an utterance, or of several short ones that were
+joined) gives its speech to that one and is otherwise left out: the longer of the two says more of the voice.
 """
 
 from __future__ import annotations
@@ -25,13 +25,16 @@ import numpy as np
 from voiceauthd.embed.embedding import Embedding, Vector, unit_mean
 from voiceauthd.speech.window import Quality, Window
 
-CHUNK = 2
-"""Windows a chunk: at 3 s and a hop of 1.5 s, 4.5 s of sound, of which 3 s are new. More would hide how a voice varies
-within a take; fewer would fill the profile with near copies."""
+MOST_OF_CHUNK = 4.5
+"""Seconds of speech of a chunk: a sentence. 3 s and a hop of 1.5 s; the 20 s that an enrolment asks for make five. More
+would hide how a voice varies within a take; less would fill the profile with near copies."""
 
 LEAST_OF_CHUNK = 2.0
-"""Seconds of new speech below which a window left over at the end joins the chunk before it. More than a hop brings, so
-that an utterance never ends in a near copy."""
+"""Seconds of speech below which what is left over at the end of an utterance joins the chunk before it. More than a hop
+brings, so that an utterance never ends in a near copy."""
+
+ROUNDING = 1e-6
+"""Seconds: sums of thousandths are not exact."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -59,7 +62,7 @@ def pieces(windows: Sequence[Window], embeddings: Sequence[Embedding]) -> list[P
     for index, (window, embedding) in enumerate(zip(windows, embeddings, strict=True)):
         speech = carried + window.new_speech
         carried = 0.0
-        if index + 1 < len(windows) and _within(window, windows[index + 1]):
+        if index + 1 < len(windows) and window.within(windows[index + 1]):
             carried = speech
         elif not speech <= 0:  # NaN goes on, to be refused
             found.append(Piece(window, embedding.vector, speech))
@@ -67,22 +70,50 @@ def pieces(windows: Sequence[Window], embeddings: Sequence[Embedding]) -> list[P
 
 
 def chunks(take: Sequence[Piece]) -> list[Chunk]:
-    """Consecutive pieces in groups of `CHUNK`, each group's vector the mean weighted by the windows' net speech.
+    """Each utterance a chunk, or several of up to `MOST_OF_CHUNK`; the vector of each the mean weighted by the windows'
+    net speech.
 
-    Raises `ModelError`, reason `no_direction`, for vectors that cancel out.
+    So it makes no difference whether sentences come one by one or in one recording. Raises `ModelError`, reason
+    `no_direction`, for vectors that cancel out.
     """
-    groups = [list(take[index : index + CHUNK]) for index in range(0, len(take), CHUNK)]
-    if len(groups) > 1 and len(groups[-1]) == 1 and groups[-1][0].speech < LEAST_OF_CHUNK:
+    return [_chunk(group) for utterance in _utterances(take) for group in _groups(utterance)]
+
+
+def _utterances(take: Sequence[Piece]) -> list[list[Piece]]:
+    """Pieces that follow one another without an end between them. Windows of joined utterances share sound."""
+    found: list[list[Piece]] = []
+    for piece in take:
+        before = found[-1][-1].window if found else None
+        if before is not None and (piece.window.utterance == before.utterance or piece.window.start < before.end):
+            found[-1].append(piece)
+        else:
+            found.append([piece])
+    return found
+
+
+def _groups(utterance: Sequence[Piece]) -> list[list[Piece]]:
+    groups = [[utterance[0]]]
+    for piece in utterance[1:]:
+        if _speech([*groups[-1], piece]) <= MOST_OF_CHUNK + ROUNDING:
+            groups[-1].append(piece)
+        else:
+            groups.append([piece])
+    if len(groups) > 1 and _speech(groups[-1]) < LEAST_OF_CHUNK - ROUNDING:
         left_over = groups.pop()
         groups[-1] += left_over
-    return [
-        Chunk(
-            unit_mean([piece.vector for piece in group], [piece.window.quality.net_speech for piece in group]),
-            sum(piece.speech for piece in group),
-            mean_snr((piece.window.quality.snr_db, piece.window.quality.net_speech) for piece in group),
-        )
-        for group in groups
-    ]
+    return groups
+
+
+def _chunk(group: Sequence[Piece]) -> Chunk:
+    return Chunk(
+        unit_mean([piece.vector for piece in group], [piece.window.quality.net_speech for piece in group]),
+        _speech(group),
+        mean_snr((piece.window.quality.snr_db, piece.window.quality.net_speech) for piece in group),
+    )
+
+
+def _speech(group: Iterable[Piece]) -> float:
+    return sum(piece.speech for piece in group)
 
 
 def agreement(take: Sequence[Piece]) -> float:
@@ -94,19 +125,24 @@ def agreement(take: Sequence[Piece]) -> float:
     return float(np.min(vectors @ vectors.T))
 
 
-def likeness(take: Sequence[Piece], exemplars: Sequence[Vector]) -> float:
-    """The mean cosine of the take's windows with the exemplars; NaN if any vector has one.
+def likeness(take: Sequence[Piece], known: Iterable[Sequence[Vector]]) -> float:
+    """The mean cosine of the take's windows with the exemplars of the condition that they are closest to; NaN if any
+    vector has one.
+
+    known: the exemplars of each condition; at least one. The first take with a headset must be like what was said
+    without it; the second may be like the first.
 
     A mean of pairs, because a lowest one sinks with their number. Measured with CAM++, takes of one session: 0.60 and
     above for the same voice (30 takes), 0.18 at the median and 0.52 at the 99th percentile for others (240 pairs).
     """
     vectors = np.asarray([piece.vector for piece in take], dtype=np.float64)
-    return float(np.mean(vectors @ np.asarray(exemplars, dtype=np.float64).T))
+    means = [np.mean(vectors @ np.asarray(exemplars, dtype=np.float64).T) for exemplars in known]
+    return float(np.max(means))  # which is NaN if one of them is
 
 
 def quality(take: Sequence[Piece]) -> Quality:
     """Of a whole take, which must not be empty: each window weighted by the speech it stands for."""
-    speech = sum(piece.speech for piece in take)
+    speech = _speech(take)
     weights = [piece.speech / speech if speech > 0 else 1.0 / len(take) for piece in take]
     qualities = [piece.window.quality for piece in take]
     power = sum(weight * 10.0 ** (each.level_dbfs / 10.0) for weight, each in zip(weights, qualities, strict=True))
@@ -115,6 +151,7 @@ def quality(take: Sequence[Piece]) -> Quality:
         snr_db=mean_snr(zip((each.snr_db for each in qualities), weights, strict=True)),
         clipping=sum(weight * each.clipping for weight, each in zip(weights, qualities, strict=True)),
         level_dbfs=10.0 * math.log10(max(power, 1e-20)),
+        bandwidth=max((each.bandwidth for each in qualities if each.bandwidth is not None), default=None),
     )
 
 
@@ -124,11 +161,3 @@ def mean_snr(weighted: Iterable[tuple[float | None, float]]) -> float | None:
     if not known:
         return None
     return sum(snr * weight for snr, weight in known) / sum(weight for _, weight in known)
-
-
-def _within(window: Window, other: Window) -> bool:
-    return (
-        window.start >= other.start
-        and window.start + len(window.samples) <= other.start + len(other.samples)
-        and window.utterance == other.utterance
-    )
