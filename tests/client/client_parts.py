@@ -92,5 +92,5 @@ def decision(**changes) -> dict:
     return {
         "state": "decided", "outcome": "accept", "reason": "match", "advice": None, "name": "ann", "nonce": "n",
         "net_speech": 2.5, "net_speech_needed": 2.0, "score": None, "margin": None, "threshold": None,
-        "calibrated": None, "expires": 10.0,
+        "calibrated": None, "policy": "unlock", "expires": 10.0,
     } | changes  # fmt: skip

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from voiceauthd.client import Client, NoAnswerError, Verified
 from voiceauthd.client.verified import read_verified
-from voiceauthd.errors import VoiceauthError
+from voiceauthd.errors import UsageError, VoiceauthError
 from voiceauthd.protocol.wire import WireError
 
 
@@ -52,6 +52,7 @@ class TestVerifying:
             {"expires": "10"},
             {"reason": 7},
             {"score": "0.9"},
+            {"policy": 1},
         ],
     )
     def test_a_decision_that_is_not_whole_or_about_another_request_is_an_error(self, path, changes):
@@ -86,6 +87,26 @@ class TestVerifying:
         first, second = (asked["parameters"]["nonce"] for asked in daemon.asked)
         assert first != second
         assert len(first) == 32
+
+    @pytest.mark.parametrize("policy", ["monitor", "unlock", "auth"])
+    def test_the_policy_is_asked_for_and_told(self, path, policy):
+        with Scripted(path, reply(parameters=decision(policy=policy))) as daemon:
+            verified = Client(path).verify("ann", nonce="n", policy=policy)
+        assert (verified.accepted, verified.policy) == (True, policy)
+        assert daemon.asked[0]["parameters"]["policy"] == policy
+
+    @pytest.mark.parametrize("policy", ["monitor", "unlock", None, "AUTH"])
+    def test_a_decision_by_another_policy_than_the_one_asked_for_is_an_error(self, path, policy):
+        answer = reply(parameters=decision(policy=policy))
+        with Scripted(path, answer), pytest.raises(WireError, match="policy"):
+            Client(path).verify("ann", nonce="n", policy="auth")
+
+    def test_a_policy_that_is_not_demonstrated_verifies_nobody(self, path):
+        parameters = {"policy": "auth", "detail": "too few trials"}
+        answer = reply(error="org.voiceauthd.PolicyNotDemonstrated", parameters=parameters)
+        with Scripted(path, answer), pytest.raises(UsageError, match="too few trials") as refused:
+            Client(path).verify("ann", nonce="n", policy="auth")
+        assert refused.value.reason == "not_demonstrated"
 
     def test_an_accepted_verification_expires(self):
         verified = read_verified(decision(expires=0.05), "ann", "n")

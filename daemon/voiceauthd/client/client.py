@@ -91,23 +91,28 @@ class Client:
         timeout: float | None = None,
         nonce: str | None = None,
         on_progress: Callable[[dict[str, Any]], None] | None = None,
+        policy: str | None = None,
     ) -> Verified:
         """Whether `name` is who speaks. Fail closed: returns only a whole decision about this very request.
 
         timeout      seconds that the daemon may listen; None for its own default
         nonce        what the answer must carry; None for a random one
         on_progress  called with each reply before the decision
-        Raises as `call` does.
+        policy       "monitor", "unlock" or "auth": the false-accept rate to aim at; None for the daemon's own, unlock
+
+        Raises as `call` does; `UsageError`, reason `not_demonstrated`, for `auth` that nothing bears out.
         """
         nonce = os.urandom(16).hex() if nonce is None else nonce
         parameters: dict[str, Any] = {"name": name, "nonce": nonce}
+        if policy is not None:
+            parameters["policy"] = policy
         limit = VERIFY_LIMIT
         if timeout is not None:
             parameters["timeout"] = timeout
             limit = timeout + (10.0 if self.timeout is None else self.timeout)
         for reply in self._replies("Verify", parameters, more=on_progress is not None, deadline=_after(limit)):
             if not reply.continues:
-                return read_verified(reply.parameters, name, nonce)
+                return read_verified(reply.parameters, name, nonce, policy)
             if on_progress is not None:
                 on_progress(reply.parameters)
         raise NoAnswerError("the daemon gave no decision")  # pragma: no cover - _replies ends with a final reply

@@ -15,8 +15,11 @@ class Verified(NamedTuple):
 
     outcome     "accept", "reject" or "inconclusive"
     deadline    on `time.monotonic()`'s clock: from then on the result is worth nothing
-    score       cosine; None for a caller who may not see it, likewise `margin` and `threshold`
-    calibrated  whether the threshold was measured; False if the daemon does not say so
+    score       log-likelihood ratio if `calibrated`, else cosine; None for a caller who may not see it, likewise
+                `margin` and `threshold`
+    threshold   the score that it takes to be accepted
+    calibrated  whether the threshold stands for an error rate; False if the daemon does not say so
+    policy      by which it was decided; None if the daemon does not say so
     """
 
     name: str
@@ -29,6 +32,7 @@ class Verified(NamedTuple):
     margin: float | None
     threshold: float | None
     calibrated: bool
+    policy: str | None
     deadline: float
 
     @property
@@ -40,12 +44,18 @@ class Verified(NamedTuple):
         raise TypeError("a verification is neither true nor false: ask for .accepted")
 
 
-def read_verified(reply: Mapping[str, Any], name: str, nonce: str) -> Verified:
-    """The final reply to Verify, held against what was asked. Raises `WireError` for any disagreement."""
+def read_verified(reply: Mapping[str, Any], name: str, nonce: str, policy: str | None = None) -> Verified:
+    """The final reply to Verify, held against what was asked. Raises `WireError` for any disagreement.
+
+    policy  the one that was asked for; None if none was, and any will do
+    """
     if reply.get("state") != "decided":
         raise WireError("the daemon's last reply is no decision")
     if reply.get("name") != name or reply.get("nonce") != nonce:
         raise WireError("the daemon's decision is about another request")
+    decided_by = reply.get("policy")
+    if not isinstance(decided_by, str | None) or policy not in (None, decided_by):
+        raise WireError("the daemon's decision is by another policy")
     outcome, reason = reply.get("outcome"), reply.get("reason")
     if outcome not in ("accept", "reject", "inconclusive") or not isinstance(reason, str | None):
         raise WireError("the daemon's decision has no outcome that is known here")
@@ -63,6 +73,7 @@ def read_verified(reply: Mapping[str, Any], name: str, nonce: str) -> Verified:
         margin=_number(reply, "margin"),
         threshold=_number(reply, "threshold"),
         calibrated=reply.get("calibrated") is True,
+        policy=decided_by,
         deadline=time.monotonic() + (expires or 0.0),
     )
 

@@ -32,10 +32,12 @@ EXPECTED_MORE = "org.varlink.service.ExpectedMore"
 BUSY = "org.voiceauthd.Busy"
 NOT_ENROLLED = "org.voiceauthd.NotEnrolled"
 ALREADY_ENROLLED = "org.voiceauthd.AlreadyEnrolled"
+VOICE_ENROLLED = "org.voiceauthd.VoiceEnrolled"
 INVALID_NAME = "org.voiceauthd.InvalidName"
 PROFILE_UNUSABLE = "org.voiceauthd.ProfileUnusable"
 NOT_READY = "org.voiceauthd.NotReady"
 NO_SOURCE = "org.voiceauthd.NoSource"
+POLICY_NOT_DEMONSTRATED = "org.voiceauthd.PolicyNotDemonstrated"
 ENROLMENT_INCOMPLETE = "org.voiceauthd.EnrolmentIncomplete"
 STORAGE_FAILED = "org.voiceauthd.StorageFailed"
 CONFIGURATION_REFUSED = "org.voiceauthd.ConfigurationRefused"
@@ -75,7 +77,9 @@ TABLE = (
     Row(STORAGE_FAILED, StorageError, ("storage",), "{detail}", default=True),
     Row(PROFILE_UNUSABLE, StorageError, _UNUSABLE, "the profile {name!r} cannot be used: {detail}"),
     Row(ALREADY_ENROLLED, StorageError, ("already_enrolled",), "{name!r} is already enrolled"),
+    Row(VOICE_ENROLLED, StorageError, ("voice_enrolled",), "{detail}"),
     Row(CONFIGURATION_REFUSED, ConfigError, ("config",), "{detail}", default=True),
+    Row(POLICY_NOT_DEMONSTRATED, UsageError, ("not_demonstrated",), "{detail}"),
     Row(INVALID_NAME, UsageError, ("invalid_name",), "{name!r} is no name for a profile: {detail}"),
     Row(
         INVALID_PARAMETER, UsageError, ("invalid_parameter",), "the daemon refuses {parameter!r} as given", default=True

@@ -112,6 +112,8 @@ class Daemon:
             log.warning("the old capture or worker thread did not end in time")
         if self._state.stopping:
             raise WithdrawnError("the daemon is stopping")
+        if engine.embedder is old.embedder and not engine.backend.same(old.backend) and "scoring" not in changed:
+            changed.append("scoring")  # the key is as it was; what lies in its folder is not
         self._swap(config, access, old, engine)
         log.info("reloaded: %s", ", ".join(changed) or "nothing changed")
         return changed

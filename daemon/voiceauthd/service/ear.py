@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from voiceauthd.errors import SourceError
 from voiceauthd.pipeline.happening import Happening, Listening, SourceChanged, SourceState
 from voiceauthd.pipeline.live import Live
-from voiceauthd.pipeline.path import Failed, Heard
+from voiceauthd.pipeline.path import Failed, Heard, Refused
 from voiceauthd.service.hub import Hub, Inbox
 from voiceauthd.service.state import State
 from voiceauthd.speech.window import SpeechBegan, SpeechEnded
@@ -17,7 +17,7 @@ from voiceauthd.speech.window import SpeechBegan, SpeechEnded
 PATIENCE = 5.0
 """Seconds that a source may take to deliver its first sound."""
 
-Sound = SpeechBegan | SpeechEnded | Heard | Failed | SourceChanged
+Sound = SpeechBegan | SpeechEnded | Heard | Refused | Failed | SourceChanged
 
 
 class Ear:
@@ -68,7 +68,7 @@ class Ear:
             return True
         if isinstance(happening, SpeechBegan | SpeechEnded):
             utterance = happening.utterance
-        elif isinstance(happening, Heard | Failed):
+        elif isinstance(happening, Heard | Refused | Failed):
             utterance = happening.window.utterance
         else:
             return False

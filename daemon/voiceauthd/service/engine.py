@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from voiceauthd.audio.block import RATE
 from voiceauthd.audio.sources import make_source
-from voiceauthd.config.resolve import profiles_folder
+from voiceauthd.config.resolve import profiles_folder, scoring_folder
 from voiceauthd.config.schema import Config
 from voiceauthd.embed.embedding import Embedder
 from voiceauthd.embed.load import load_embedder
@@ -19,8 +19,10 @@ from voiceauthd.errors import ModelError
 from voiceauthd.pipeline.happening import Happening
 from voiceauthd.pipeline.live import Live
 from voiceauthd.pipeline.path import Recogniser
+from voiceauthd.profiles.enrolment import WITHIN_ONE_VOICE
 from voiceauthd.profiles.store import ProfileStore
-from voiceauthd.scoring.decide import Rule
+from voiceauthd.scoring.backend import Backend, load_backend
+from voiceauthd.scoring.policy import MONITOR, Policy, make_policies
 from voiceauthd.scoring.similarity import make_gallery
 from voiceauthd.speech.segmenter import Segmenter
 
@@ -29,11 +31,6 @@ log = logging.getLogger(__name__)
 WARM_UP_LEVEL = 0.1
 """Of the noise that the model is warmed with, as a share of full scale: about the level of speech."""
 
-WITHIN_ONE_VOICE = 0.2
-"""Cosine that a take may lie below the threshold of decisions and still be the same person's: it is one or two
-windows, where a decision rests on many. Takes of one voice agree by 0.6 and more with CAM++, two voices mostly by less
-than 0.4 (`benchmarks/choose_threshold.py` tells its threshold)."""
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Engine:
@@ -41,14 +38,17 @@ class Engine:
 
     config: Config
     embedder: Embedder
+    backend: Backend
+    policies: Mapping[str, Policy]
     store: ProfileStore
     recogniser: Recogniser
     live: Live
 
     def refresh(self) -> None:
-        """From now on it is compared with what the store holds now, by the configured rule. Does not touch the disk."""
-        self.recogniser.rule = make_rule(self.config, self.embedder)
-        self.recogniser.gallery = make_gallery(self.store.all(), self.embedder.model)
+        """From now on it is compared with what the store holds now, as configured now. Does not touch the disk."""
+        self.recogniser.gate = self.config.gate
+        self.recogniser.rule = self.policies[MONITOR].rule
+        self.recogniser.gallery = make_gallery(self.store.all(), self.embedder.model, self.backend)
 
 
 def build_engine(config: Config, publish: Callable[[Happening], None], old: Engine | None = None) -> Engine:
@@ -59,6 +59,8 @@ def build_engine(config: Config, publish: Callable[[Happening], None], old: Engi
     `AudioError`; `old` goes on working then.
     """
     embedder = old.embedder if old is not None and old.config.model == config.model else _warm(config)
+    backend = load_backend(scoring_folder(config), embedder.model)
+    policies = make_policies(config, embedder.threshold, backend)
     folder = profiles_folder(config)
     if old is not None and old.embedder is embedder and profiles_folder(old.config) == folder:
         store = old.store
@@ -70,9 +72,18 @@ def build_engine(config: Config, publish: Callable[[Happening], None], old: Engi
     if old is not None and old.embedder is embedder:
         recogniser = old.recogniser  # one recogniser a model: it serialises the calls of the model
     else:
-        recogniser = Recogniser(embedder, make_gallery(store.all(), embedder.model), make_rule(config, embedder))
+        gallery = make_gallery(store.all(), embedder.model, backend)
+        recogniser = Recogniser(embedder, gallery, policies[MONITOR].rule, config.gate)
     if old is not None and not _hears_differently(old.config, config):
-        return replace(old, config=config, embedder=embedder, store=store, recogniser=recogniser)
+        return replace(
+            old,
+            config=config,
+            embedder=embedder,
+            backend=backend,
+            policies=policies,
+            store=store,
+            recogniser=recogniser,
+        )
     source = old.live.source if old is not None and old.config.audio == config.audio else make_source(config.audio)
     live = Live(
         source=source,
@@ -82,23 +93,13 @@ def build_engine(config: Config, publish: Callable[[Happening], None], old: Engi
         queue=config.queue,
         publish=publish,
     )
-    return Engine(config, embedder, store, recogniser, live)
-
-
-def make_rule(config: Config, embedder: Embedder) -> Rule:
-    """The configured threshold, else the model's own."""
-    own = config.decision.threshold
-    return Rule(
-        threshold=embedder.threshold if own is None else own,
-        margin=config.decision.margin,
-        min_speech=config.decision.min_speech,
-        calibrated=embedder.calibrated and own is None,
-    )
+    return Engine(config, embedder, backend, policies, store, recogniser, live)
 
 
 def least_agreement(engine: Engine) -> float:
     """The cosine that takes of one enrolment must have: the threshold less what takes of one voice may fall short."""
-    return engine.recogniser.rule.threshold - WITHIN_ONE_VOICE
+    own = engine.config.decision.threshold
+    return (engine.embedder.threshold if own is None else own) - WITHIN_ONE_VOICE
 
 
 def _hears_differently(old: Config, new: Config) -> bool:

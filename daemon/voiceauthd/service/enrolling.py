@@ -7,6 +7,7 @@ import base64
 import binascii
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -16,8 +17,9 @@ from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.config.schema import Config
 from voiceauthd.errors import AudioError
 from voiceauthd.pipeline.happening import SourceChanged, SourceState
-from voiceauthd.pipeline.path import Heard, Recogniser, follow
-from voiceauthd.profiles.enrolment import Enrolment, TakeVerdict
+from voiceauthd.pipeline.path import Heard, Recogniser, Refused, follow
+from voiceauthd.profiles.enrolment import Enrolment
+from voiceauthd.profiles.verdict import TakeVerdict
 from voiceauthd.protocol.interface import MismatchError
 from voiceauthd.service.background import in_thread
 from voiceauthd.service.ear import Ear
@@ -116,14 +118,14 @@ class Session:
         await ear.ready()
         await self._tell("listening")
         deadline = asyncio.get_running_loop().time() + self._seconds
-        take: list[Heard] = []
+        take: list[Heard | Refused] = []
         judged = 0  # the utterance that was judged last, perhaps in part
         while not self._enrolment.complete:
             sound = await ear.hear(deadline)
             over = sound is None or (isinstance(sound, SourceChanged) and sound.state is SourceState.ENDED)
             if isinstance(sound, SpeechBegan):
                 await self._tell("speech")
-            elif isinstance(sound, Heard):
+            elif isinstance(sound, Heard | Refused):
                 take.append(sound)
             ended = isinstance(sound, SpeechEnded)
             if isinstance(sound, SpeechEnded) and not take and sound.utterance != judged:
@@ -140,6 +142,7 @@ class Session:
         await self._tell("listening", claim=claim)
         segmenter = await in_thread(Segmenter, self._config.speech)
         deadline = asyncio.get_running_loop().time() + self._seconds
+        heard = 0  # samples in all recordings so far: one follows the other, as from one source
         last = False
         gone = threading.Event()
         try:
@@ -147,12 +150,23 @@ class Session:
                 samples, last = await upload.recording(deadline)
                 if last and not len(samples):
                     return
-                await self._judge(await in_thread(_recognise, samples, segmenter, recogniser, gone))
+                block = Block(samples, start=heard, captured=time.monotonic())
+                heard += len(samples)
+                await self._judge(await in_thread(_recognise, block, segmenter, recogniser, gone))
         finally:
             gone.set()
 
-    async def _judge(self, take: Sequence[Heard]) -> None:
-        verdict = self._enrolment.take([heard.window for heard in take], [heard.embedding for heard in take])
+    async def _judge(self, take: Sequence[Heard | Refused]) -> None:
+        """By what of it passed the gate; by why nothing did, if nothing did."""
+        heard = [result for result in take if isinstance(result, Heard)]
+        refused = [result for result in take if isinstance(result, Refused)]
+        if refused and not heard:
+            reason = Counter(result.reason for result in refused).most_common(1)[0][0]
+            window = next(result.window for result in refused if result.reason == reason)
+            verdict = self._enrolment.refuse(reason, window.quality)
+        else:
+            spoilt = [result.reason for result in refused]
+            verdict = self._enrolment.take([one.window for one in heard], [one.embedding for one in heard], spoilt)
         await self._tell("take", verdict=verdict)
 
     async def _tell(self, state: str, *, verdict: TakeVerdict | None = None, claim: str | None = None) -> None:
@@ -183,16 +197,17 @@ def enrolment_reply(
     return reply
 
 
-def _recognise(samples: Samples, segmenter: Segmenter, recogniser: Recogniser, gone: threading.Event) -> list[Heard]:
-    """What is heard in a recording, until `gone` is set. For a thread of its own.
+def _recognise(
+    block: Block, segmenter: Segmenter, recogniser: Recogniser, gone: threading.Event
+) -> list[Heard | Refused]:
+    """What is heard in a recording, and what did not pass the gate, until `gone` is set. For a thread of its own.
 
     Window by window: the worker thread shares the model, and must not wait for a whole recording.
     """
-    block = Block(samples, start=0, captured=time.monotonic())
-    take: list[Heard] = []
-    for heard in follow([block], segmenter, recogniser):
+    take: list[Heard | Refused] = []
+    for result in follow([block], segmenter, recogniser):
         if gone.is_set():
             break
-        if isinstance(heard, Heard):
-            take.append(heard)
+        if isinstance(result, Heard | Refused):
+            take.append(result)
     return take

@@ -12,7 +12,7 @@ import logging
 from voiceauthd.config.schema import Config
 from voiceauthd.errors import ModelError
 from voiceauthd.pipeline.happening import SourceChanged, SourceState
-from voiceauthd.pipeline.path import Failed, Heard
+from voiceauthd.pipeline.path import Failed, Heard, Refused
 from voiceauthd.profiles.profile import Profile
 from voiceauthd.scoring.advice import ADVICE
 from voiceauthd.scoring.decision import Decision, Identified, Outcome, Recognition
@@ -43,6 +43,8 @@ async def verify(call: Call, ear: Ear, profile: Profile, verification: Verificat
                 return Decision(Outcome.REJECT, "embedding_failed")
             if decision is not None:
                 return decision
+        elif isinstance(sound, Refused):
+            verification.refuse(sound.reason)
         await progress.tell(sound, verification.net_speech)
 
 
@@ -64,6 +66,8 @@ async def identify(call: Call, ear: Ear, identification: Identification, config:
                 return Identified(Recognition.UNDECIDED, "embedding_failed")
             if identified is not None:
                 return identified
+        elif isinstance(sound, Refused):
+            identification.refuse(sound.reason)
         await progress.tell(sound, identification.net_speech)
 
 
@@ -75,6 +79,7 @@ def verified_reply(
     reply |= {
         "state": "decided",
         "name": call.parameters["name"],  # as it was asked for, also where the profile spells it otherwise
+        "policy": verification.rule.policy,
         "advice": ADVICE[decision.reason],
         "net_speech": round(verification.net_speech, 2),
         "net_speech_needed": config.verify.speech,
@@ -126,16 +131,20 @@ class _Progress:
         return asyncio.get_running_loop().time() + (longest if timeout is None else min(timeout, longest))
 
     async def tell(self, sound: Sound, net_speech: float) -> None:
-        """Says that somebody speaks, or how far it is."""
+        """Says that somebody speaks, how far it is, or why what was heard cannot be used."""
         if isinstance(sound, SpeechBegan):
             await self._send("speech", net_speech)
         elif isinstance(sound, Heard):
             await self._send("progress", net_speech)
+        elif isinstance(sound, Refused):
+            await self._send("progress", net_speech, sound.reason)
 
-    async def _send(self, state: str, net_speech: float) -> None:
-        reply = {
+    async def _send(self, state: str, net_speech: float, reason: str | None = None) -> None:
+        reply: Reply = {
             "state": state,
             "net_speech": round(net_speech, 2),
             "net_speech_needed": self._config.verify.speech,
         }
+        if reason is not None:
+            reply |= {"reason": reason, "advice": ADVICE[reason]}
         await self._call.reply(self._fixed | reply, continues=True)

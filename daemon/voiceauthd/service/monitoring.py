@@ -1,13 +1,18 @@
-"""What is heard, as the stream of events that a monitor gets."""
+"""What is heard, as the stream of events that a monitor gets: each thing as it is heard, and who speaks now."""
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import AsyncIterator
 
-from voiceauthd.pipeline.happening import SourceChanged, SourceState
+from voiceauthd.pipeline.happening import Happening, SourceChanged, SourceState
+from voiceauthd.pipeline.path import Failed, Heard, Refused
+from voiceauthd.scoring.tracking import Label, Tracker
 from voiceauthd.service.hub import Inbox
-from voiceauthd.service.replies import Reply, event_reply
+from voiceauthd.service.replies import Reply, event_reply, speaker_reply
 from voiceauthd.service.state import State
+from voiceauthd.speech.window import SpeechBegan, SpeechEnded
 
 
 async def events(inbox: Inbox, state: State) -> AsyncIterator[tuple[Reply, bool]]:
@@ -24,19 +29,68 @@ async def events(inbox: Inbox, state: State) -> AsyncIterator[tuple[Reply, bool]
         assert event is not None
         yield event, True
         return
-    while (item := await inbox.get()) is not None:
+    tracker = Tracker(state.rule, state.config.monitor)
+    while True:
+        try:
+            async with asyncio.timeout(_patience(tracker)):
+                item = await inbox.get()
+        except TimeoutError:
+            label = tracker.silence()
+            if label is not None:
+                sequence += 1
+                yield speaker_reply(label, state.rule, sequence), False
+            continue
+        if item is None:
+            return
         dropped, happening = item
         if dropped:
             sequence += dropped + 1
             yield _dropped(dropped, sequence, state), False
-        event = event_reply(happening, state.rule, sequence + 1)
-        if event is None:
-            continue
-        sequence += 1
+            tracker.lost()
+        tracker.rule, tracker.config = state.rule, state.config.monitor
         ended = isinstance(happening, SourceChanged) and happening.state is SourceState.ENDED
-        yield event, ended
+        for told in _in_order(happening, _follow(tracker, happening)):
+            if isinstance(told, Label):
+                event = speaker_reply(told, state.rule, sequence + 1)
+            else:
+                event = event_reply(told, state.rule, sequence + 1)
+            if event is not None:
+                sequence += 1
+                yield event, ended and told is happening
         if ended:
             return
+
+
+def _patience(tracker: Tracker) -> float | None:
+    """Seconds until the label is withdrawn if nothing is heard; None: it is not."""
+    return None if tracker.expires is None else max(0.0, tracker.expires - time.monotonic())
+
+
+def _follow(tracker: Tracker, happening: Happening) -> Label | None:
+    """The new label, if this brings one about."""
+    match happening:
+        case Heard():
+            return tracker.hear(happening.window, happening.scores, happening.identified)
+        case Refused() | Failed():
+            return tracker.miss(happening.window)
+        case SpeechBegan():
+            return tracker.began(happening)
+        case SpeechEnded():
+            return tracker.ended(happening)
+        case SourceChanged(state=SourceState.OPENING | SourceState.ENDED):
+            # A reload may have put another capture in place, which counts from the beginning. A source that is lost
+            # needs nothing: the utterance that was under way ends, and its end is told.
+            return tracker.restart()
+    return None
+
+
+def _in_order(happening: Happening, label: Label | None) -> list[Happening | Label]:
+    """A label that ends a silence, or the stream, comes before what tells so; else it follows from what was heard."""
+    if label is None:
+        return [happening]
+    if isinstance(happening, SpeechBegan | SourceChanged):
+        return [label, happening]
+    return [happening, label]
 
 
 def _dropped(count: int, sequence: int, state: State) -> Reply:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -12,20 +13,27 @@ from voiceauthd.audio.block import RATE
 from voiceauthd.embed.embedding import Embedder
 from voiceauthd.errors import StorageError
 from voiceauthd.pipeline.happening import Dropped, Happening, Listening, SourceChanged
-from voiceauthd.pipeline.path import Failed, Heard
+from voiceauthd.pipeline.path import Failed, Heard, Refused
 from voiceauthd.profiles.profile import Profile
+from voiceauthd.profiles.rating import rate
+from voiceauthd.scoring.cohort import Cohort
 from voiceauthd.scoring.decide import Rule
-from voiceauthd.scoring.decision import Decision, Identified
+from voiceauthd.scoring.decision import Decision, Identified, Score
+from voiceauthd.scoring.policy import Policy
+from voiceauthd.scoring.tracking import Label
 from voiceauthd.speech.window import Quality, SpeechBegan, SpeechEnded
 
 Reply = dict[str, Any]
 
 ROUND = 4
-"""Digits of a cosine or a time in a reply: finer than any of them means."""
+"""Digits of a score or a time in a reply: finer than any of them means."""
+
+SOURCES, SOURCE_LENGTH = 32, 200
+"""Of a cohort that a reply names, and characters of each: a file may have any number, a reply has its size."""
 
 
 def model_reply(embedder: Embedder, rule: Rule) -> Reply:
-    """Type Model."""
+    """Type Model. The threshold of a rule without a calibration is the configured cosine, if there is one."""
     model = embedder.model
     return {
         "name": model.name,
@@ -33,8 +41,27 @@ def model_reply(embedder: Embedder, rule: Rule) -> Reply:
         "digest": model.digest,
         "dimension": model.dimension,
         "calibrated": rule.calibrated,
-        "threshold": rule.threshold,
+        "threshold": embedder.threshold if rule.calibrated else rule.accept,
     }
+
+
+def policy_reply(policy: Policy) -> Reply:
+    """One of Status's policies."""
+    reply: Reply = {
+        "name": policy.name,
+        "false_accepts": policy.false_accepts,
+        "trials": policy.trials,
+        "demonstrated": policy.demonstrated,
+    }
+    if policy.supported is not None:
+        reply["supported"] = policy.supported
+    return reply
+
+
+def cohort_reply(cohort: Cohort, *, details: bool) -> Reply:
+    """Status's cohort. `details`: whether the caller may know where the speech came from."""
+    sources = [source[:SOURCE_LENGTH] for source in cohort.sources[:SOURCES]] if details else []
+    return {"speakers": len(cohort.speakers), "sources": sources}
 
 
 def profile_reply(profile: Profile) -> Reply:
@@ -50,6 +77,17 @@ def profile_reply(profile: Profile) -> Reply:
         "net_speech": round(profile.net_speech, 2),
         "conditions": sorted({exemplar.condition for exemplar in profile.exemplars}),
     }
+
+
+def rated_reply(profile: Profile, threshold: float, scores: bool) -> Reply:
+    """Type Profile, with its rating. `threshold`: see `rate`; `scores`: whether the caller may see them."""
+    rating = rate(profile, threshold)
+    told: Reply = {"grade": rating.grade.value, "advice": list(rating.advice)}
+    if rating.snr_db is not None:
+        told["snr_db"] = round(rating.snr_db, 1)
+    if scores and rating.agreement is not None:
+        told["agreement"] = round(rating.agreement, ROUND)
+    return profile_reply(profile) | {"rating": told}
 
 
 def refused_reply(name: str, problem: StorageError) -> Reply:
@@ -73,6 +111,8 @@ def quality_reply(quality: Quality) -> Reply:
     }
     if quality.snr_db is not None:
         reply["snr_db"] = round(quality.snr_db, 1)
+    if quality.bandwidth is not None:
+        reply["bandwidth"] = round(quality.bandwidth)
     return reply
 
 
@@ -89,7 +129,7 @@ def identified_reply(identified: Identified, rule: Rule, scores: bool) -> Reply:
     if identified.identity is not None:
         reply["identity"] = identified.identity
     if scores and identified.best is not None:
-        reply["score"] = round(identified.best.cosine, ROUND)
+        reply |= _score_reply(identified.best, rule)
         if identified.margin is not None:
             reply["margin"] = round(identified.margin, ROUND)
     return reply
@@ -102,12 +142,20 @@ def decision_reply(decision: Decision, rule: Rule, scores: bool) -> Reply:
         "reason": decision.reason,
         "calibrated": rule.calibrated,
     }
-    if scores and decision.score is not None:
-        reply["score"] = round(decision.score.cosine, ROUND)
-        reply["threshold"] = rule.threshold
+    if not scores:
+        return reply
+    reply["threshold"] = round(rule.accept, ROUND)
+    if decision.score is not None:
+        reply |= _score_reply(decision.score, rule)
         if decision.margin is not None:
             reply["margin"] = round(decision.margin, ROUND)
     return reply
+
+
+def _score_reply(score: Score, rule: Rule) -> Reply:
+    """What is held against the rule's bounds; nothing if a reload has changed what that is since they were compared."""
+    measured = rule.measure(score)
+    return {"score": round(measured, ROUND)} if math.isfinite(measured) else {}
 
 
 def event_reply(happening: Happening, rule: Rule, sequence: int) -> Reply | None:
@@ -137,7 +185,7 @@ def event_reply(happening: Happening, rule: Rule, sequence: int) -> Reply | None
                 "forward_ms": _milliseconds(happening.forward),
             }
             event |= identified_reply(happening.identified, rule, scores=True)
-        case Failed():
+        case Refused() | Failed():
             window = happening.window
             event |= {
                 "kind": "window",
@@ -145,10 +193,26 @@ def event_reply(happening: Happening, rule: Rule, sequence: int) -> Reply | None
                 "duration": round(window.duration, ROUND),
                 "quality": quality_reply(window.quality),
                 "decision": "undecided",
-                "reason": "embedding_failed",
+                "reason": happening.reason if isinstance(happening, Refused) else "embedding_failed",
             }
         case Listening():
             return None
+    return event
+
+
+def speaker_reply(label: Label, rule: Rule, sequence: int) -> Reply:
+    """Type Event, of the kind `speaker`."""
+    event: Reply = {
+        "kind": "speaker",
+        "sequence": sequence,
+        "time": round(time.time(), ROUND),
+        "start": round(label.since, ROUND),
+        "decision": label.recognition.value,
+    }
+    if label.identity is not None:
+        event["identity"] = label.identity
+    if label.score is not None:
+        event |= {"score": round(label.score, ROUND), "calibrated": rule.calibrated}
     return event
 
 

@@ -101,6 +101,7 @@ def error_reply(problem: VoiceauthError, parameters: Mapping[str, Any]) -> Reply
         "reason": problem.reason,
         "parameter": getattr(problem, "parameter", ""),
         "name": name or parameters.get("name") or "",
+        "policy": parameters.get("policy") or "",
     }
     declared = load(interface).errors[error].fields
     return Reply({field: known.get(field, "") for field in declared}, error=row.error)

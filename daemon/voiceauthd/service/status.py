@@ -7,12 +7,13 @@ import time
 from pathlib import Path
 
 from voiceauthd.pipeline.happening import SourceState
-from voiceauthd.service.replies import Reply, model_reply, timing_reply
+from voiceauthd.service.replies import Reply, cohort_reply, model_reply, policy_reply, timing_reply
 from voiceauthd.service.state import MUTED, STUCK, State
 
 
 def status_reply(state: State, *, details: bool) -> Reply:
-    """The reply of Status. `details`: whether the caller may know who holds the claim and how many are enrolled."""
+    """The reply of Status. `details`: whether the caller may know who holds the claim, how many are enrolled, and whose
+    speech the cohort is from."""
     problem = problem_of(state)
     engine = state.engine_now
     reply: Reply = {
@@ -24,7 +25,8 @@ def status_reply(state: State, *, details: bool) -> Reply:
         "memory_mib": round(resident_memory() / 2**20, 1),
         "source": {"description": "", "state": "closed", "overflows": 0, "reopened": 0},
         "queue": {"depth": 0, "capacity": state.config.queue.windows, "dropped": 0},
-        "windows": {"cut": 0, "embedded": 0, "failed": 0},
+        "windows": {"cut": 0, "embedded": 0, "refused": 0, "failed": 0},
+        "policies": [],
     }
     if problem is not None:
         reply["problem"] = problem
@@ -44,7 +46,15 @@ def status_reply(state: State, *, details: bool) -> Reply:
     if where.state is SourceState.LOST:
         reply["source"]["problem"] = where.detail
     reply["queue"] |= {"depth": counters.depth, "dropped": counters.dropped}
-    reply["windows"] = {"cut": counters.cut, "embedded": counters.embedded, "failed": counters.failed}
+    reply["windows"] = {
+        "cut": counters.cut,
+        "embedded": counters.embedded,
+        "refused": counters.refused,
+        "failed": counters.failed,
+    }
+    reply["policies"] = [policy_reply(policy) for policy in engine.policies.values()]
+    if engine.backend.cohort is not None:
+        reply["cohort"] = cohort_reply(engine.backend.cohort, details=details)
     for key, times in (("latency_ms", counters.latencies), ("forward_ms", counters.forwards)):
         if (timing := timing_reply(times)) is not None:
             reply[key] = timing

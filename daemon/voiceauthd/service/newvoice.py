@@ -1,0 +1,48 @@
+"""One voice, one name: what is enrolled under another name is not enrolled again."""
+
+from __future__ import annotations
+
+import logging
+
+from voiceauthd.errors import NotEnrolledError, StorageError
+from voiceauthd.profiles.document import check_model
+from voiceauthd.profiles.profile import Profile
+from voiceauthd.protocol.errors import VOICE_ENROLLED
+from voiceauthd.scoring.duplicates import enrolled_as
+from voiceauthd.scoring.policy import UNLOCK
+from voiceauthd.scoring.similarity import make_gallery
+from voiceauthd.service.access import Access
+from voiceauthd.service.engine import Engine
+from voiceauthd.service.requests import Call, CallError
+
+log = logging.getLogger(__name__)
+
+
+def require_new_voice(profile: Profile, engine: Engine, call: Call, access: Access) -> None:
+    """Answers VoiceEnrolled if this profile's voice has another name already, and `enroll.refuse_duplicates` is set.
+
+    The other name is told only to who may see that profile. Raises `StorageError`, reason `wrong_model`.
+    """
+    if not engine.config.enroll.refuse_duplicates:
+        return
+    model = engine.embedder.model
+    check_model(profile, model)
+    other = enrolled_as(profile, make_gallery(engine.store.all(), model, engine.backend), engine.policies[UNLOCK].rule)
+    if other is None:
+        return
+    log.warning("%s of %r for %s: this voice is enrolled as %r", call.name, profile.name, call.peer, other)
+    if _sees(other, engine, call, access):
+        detail = (
+            f"this voice is already enrolled as {other!r}: add to that profile (`voiceauth enroll NAME --add`), or "
+            "delete it first; with `enroll.refuse_duplicates: false` one voice may have several names"
+        )
+        raise CallError(VOICE_ENROLLED, {"name": other, "detail": detail})
+    detail = "this voice is already enrolled under another name: ask who looks after this machine"
+    raise CallError(VOICE_ENROLLED, {"detail": detail})
+
+
+def _sees(name: str, engine: Engine, call: Call, access: Access) -> bool:
+    try:
+        return access.sees_profile(call.peer, name, engine.store.get(name).owner_uid)
+    except (NotEnrolledError, StorageError):  # gone meanwhile
+        return access.sees_profile(call.peer, name, None)

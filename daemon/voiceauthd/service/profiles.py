@@ -1,0 +1,108 @@
+"""The methods about profiles that are there: list, show, rename, delete, export, import."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from voiceauthd.errors import StorageError, VoiceauthError
+from voiceauthd.profiles.document import export_document, import_document
+from voiceauthd.profiles.names import check_name
+from voiceauthd.service.context import Context, account
+from voiceauthd.service.dispatch import Handler
+from voiceauthd.service.newvoice import require_new_voice
+from voiceauthd.service.replies import profile_reply, refused_reply
+from voiceauthd.service.requests import Call, CallError, error_reply
+
+log = logging.getLogger(__name__)
+
+
+class ProfileMethods:
+    """Answers calls about profiles."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.table: dict[str, Handler] = {
+            "ListProfiles": self._list,
+            "ShowProfile": self._show,
+            "RenameProfile": self._rename,
+            "DeleteProfile": self._delete,
+            "ExportProfile": self._export,
+            "ImportProfile": self._import,
+        }
+
+    async def _list(self, call: Call) -> None:
+        self._context.require(call)
+        store = (await self._context.engine()).store
+        usable = [
+            profile_reply(profile)
+            for profile in store.all()
+            if self._context.access.sees_profile(call.peer, profile.name, profile.owner_uid)
+        ]
+        refused = [
+            refused_reply(name, problem)
+            for name, problem in store.refused.items()
+            if self._context.access.sees_profile(call.peer, name, None)
+        ]
+        await call.reply({"profiles": sorted(usable + refused, key=lambda profile: str(profile["name"]))})
+
+    async def _show(self, call: Call) -> None:
+        try:
+            engine, profile = await self._context.profile_for(call)
+        except StorageError as problem:
+            await call.reply({"profile": refused_reply(call.parameters["name"], problem)})
+            return
+        await call.reply({"profile": self._context.rated(call, engine, profile)})
+
+    async def _rename(self, call: Call) -> None:
+        engine, profile = await self._context.profile_for(call)
+        new_name = call.parameters["new_name"]
+        with _about(new_name):
+            renamed = await self._context.change(engine.store.rename, profile.name, new_name)
+        log.info("renamed %r to %r for %s", profile.name, renamed.name, call.peer)
+        await call.reply({"profile": self._context.rated(call, engine, renamed)})
+
+    async def _delete(self, call: Call) -> None:
+        engine = await self._context.engine()
+        try:
+            _, profile = await self._context.profile_for(call)
+            name = profile.name
+        except StorageError:  # what cannot be used can still be deleted
+            name = check_name(call.parameters["name"])
+        await self._context.change(engine.store.delete, name)
+        log.info("deleted %r for %s", name, call.peer)
+        await call.reply({})
+
+    async def _export(self, call: Call) -> None:
+        _, profile = await self._context.profile_for(call)
+        log.info("exported %r for %s", profile.name, call.peer)
+        await call.reply({"document": export_document(profile)})
+
+    async def _import(self, call: Call) -> None:
+        self._context.require(call)
+        engine = await self._context.engine()
+        profile = import_document(call.parameters["document"])
+        name = check_name(call.parameters.get("name") or profile.name)
+        # A number that stood for somebody on the machine it was exported from may be anybody here.
+        profile = dataclasses.replace(profile, name=name, owner_uid=await account(name))
+        write = engine.store.put if call.parameters.get("replace") else engine.store.add
+        with _about(name):
+            if not call.parameters.get("replace"):
+                require_new_voice(profile, engine, call, self._context.access)
+            written = await self._context.change(write, profile)
+        log.info("imported %r for %s", written.name, call.peer)
+        await call.reply({"profile": self._context.rated(call, engine, written)})
+
+
+@contextmanager
+def _about(name: str) -> Iterator[None]:
+    """What goes wrong in here is about `name`, which is not the call's own `name`."""
+    try:
+        yield
+    except VoiceauthError as problem:
+        answer = error_reply(problem, {"name": name})
+        if answer is None or answer.error is None:
+            raise
+        raise CallError(answer.error, answer.parameters) from problem
