@@ -31,6 +31,8 @@ def decided(request, **changes):
         "score": 0.71,
         "margin": 0.34,
         "threshold": 0.45,
+        "calibrated": False,
+        "policy": asked.get("policy", "unlock"),
         "expires": 10.0,
         **changes,
     }
@@ -81,6 +83,63 @@ def test_name_timeout_and_nonce_reach_the_daemon(tmp_path):
     assert json.loads(result.stdout)["nonce"] == "n1"
 
 
+def test_the_policy_reaches_the_daemon_and_comes_back(tmp_path):
+    with FakeDaemon(tmp_path / "socket", lambda request: [done(**decided(request))]) as daemon:
+        result = voiceauth("verify", "alice", "--policy", "monitor", "--json", socket=daemon.path)
+        (request,) = daemon.requests
+    assert request["parameters"]["policy"] == "monitor"
+    assert (result.returncode, json.loads(result.stdout)["policy"]) == (0, "monitor")
+
+
+def test_a_policy_that_there_is_not_is_refused_before_anything_is_asked(tmp_path):
+    with FakeDaemon(tmp_path / "socket", lambda request: [done(**decided(request))]) as daemon:
+        result = voiceauth("verify", "alice", "--policy", "strict", socket=daemon.path)
+        assert daemon.requests == []
+    assert result.returncode == ExitCode.USAGE
+
+
+def test_the_command_knows_the_policies_that_there_are():
+    from voiceauthd.cli.verify import POLICIES
+    from voiceauthd.protocol.interface import load
+    from voiceauthd.scoring.policy import NAMES
+
+    declared = load().methods["Verify"].parameters.fields["policy"].element
+    assert POLICIES == NAMES == declared.values
+
+
+def test_a_score_is_a_ratio_where_it_is_calibrated_and_else_called_what_it_is(tmp_path):
+    def calibrated(request):
+        yield done(**decided(request, calibrated=True, score=7.34, threshold=6.86))
+
+    assert "LLR 7.3, threshold 6.9, margin +0.34" in verify(tmp_path, calibrated).stdout
+    (tmp_path / "socket").unlink()
+    similar = verify(tmp_path, lambda request: [done(**decided(request))]).stdout
+    assert "similarity 0.71, uncalibrated, threshold 0.45, margin +0.34" in similar
+    assert "LLR" not in similar
+
+
+def test_what_cannot_be_used_is_told_while_it_listens(tmp_path):
+    def answer(request):
+        yield listening(request)
+        bad = {"state": "progress", "reason": "noisy", "advice": "Close the window."}
+        yield going(name="alice", net_speech=0.0, net_speech_needed=2.0, **bad)
+        yield done(**decided(request, outcome="inconclusive", reason="noisy", score=None))
+
+    result = verify(tmp_path, answer)
+    assert result.returncode == ExitCode.INCONCLUSIVE
+    assert "(noisy: Close the window.)" in result.stderr
+
+
+def test_a_voice_that_is_close_and_not_close_enough_is_inconclusive(tmp_path):
+    def answer(request):
+        yield done(**decided(request, outcome="inconclusive", reason="unsure", advice="Say more.", calibrated=True))
+
+    result = verify(tmp_path, answer)
+    assert result.returncode == ExitCode.INCONCLUSIVE
+    assert result.stdout.startswith("inconclusive")
+    assert "Say more." in result.stdout
+
+
 def torn(request):
     yield encode(done(**decided(request)))[:-20]
     yield HANG_UP
@@ -99,6 +158,7 @@ LIES = {
     "only progress that says accept": lambda request: [going(**decided(request)), HANG_UP],
     "another nonce": lambda request: [done(**decided(request, nonce="other"))],
     "no nonce": lambda request: [done(**{k: v for k, v in decided(request).items() if k != "nonce"})],
+    "no number for a policy": lambda request: [done(**decided(request, policy=1))],
     "another name": lambda request: [done(**decided(request, name="bob"))],
     "no state": lambda request: [done(**decided(request, state=None))],
     "not decided": lambda request: [done(**decided(request, state="progress"))],
@@ -180,6 +240,7 @@ def test_a_broken_pipe_does_not_turn_a_rejection_into_success(tmp_path):
         (refusal("NotReady", detail="the model loads"), ExitCode.MODEL),
         (refusal("StorageFailed", detail="disk full"), ExitCode.STORAGE),
         (refusal("InvalidName", name="../x", detail="a slash"), ExitCode.USAGE),
+        (refusal("PolicyNotDemonstrated", policy="auth", detail="too few trials"), ExitCode.USAGE),
         ({"error": "org.varlink.service.PermissionDenied", "parameters": {}}, ExitCode.DENIED),
         (refusal("Internal", detail="a defect"), ExitCode.INTERNAL),
         (refusal("SomethingNew"), ExitCode.INTERNAL),

@@ -59,7 +59,7 @@ def test_monitor_prints_a_line_an_event_with_who_how_sure_and_how_late(tmp_path)
     lines = result.stdout.splitlines()
     assert result.returncode == 0
     assert len(lines) == 5
-    for part in ("alice", "cosine 0.71", "margin +0.34", "uncalibrated", "2.4 s speech", "SNR 21 dB", "84 ms late"):
+    for part in ("alice", "similarity 0.71, uncalibrated", "margin +0.34", "2.4 s speech", "SNR 21 dB", "84 ms late"):
         assert part in lines[2]
     assert "unknown" in lines[3]
     assert "score not shown" in lines[3]
@@ -309,18 +309,36 @@ def test_status_is_readable_and_its_json_is_the_daemon_s(tmp_path):
         },
         "source": {"description": "microphone", "state": "lost", "overflows": 1, "reopened": 2},
         "queue": {"depth": 0, "capacity": 16, "dropped": 3},
-        "windows": {"cut": 9, "embedded": 9, "failed": 0},
+        "windows": {"cut": 9, "embedded": 7, "refused": 2, "failed": 0},
         "latency_ms": {"count": 9, "median": 80.1, "p99": 120.0},
         "connections": 1,
         "monitors": 0,
+        "policies": [
+            {"name": "monitor", "false_accepts": 1e-2, "supported": 1e-3, "trials": 3000, "demonstrated": True},
+            {"name": "unlock", "false_accepts": 1e-3, "trials": 0, "demonstrated": False},
+            {"name": "auth", "false_accepts": 1e-4, "supported": 1e-3, "trials": 3000, "demonstrated": False},
+        ],
+        "cohort": {"speakers": 130, "sources": ["one, CC BY", "two, CC BY"]},
         "memory_mib": 400.0,
     }
     with FakeDaemon(tmp_path / "s", lambda _: [done(**status)]) as daemon:
         text = voiceauth("status", socket=daemon.path)
         as_json = voiceauth("status", "--json", socket=daemon.path)
     assert text.returncode == 0, text.stderr
-    for part in ("degraded: the microphone was lost", "1 h 01 min", "threshold 0.45 uncalibrated", "80.1 ms"):
+    for part in (
+        "degraded: the microphone was lost",
+        "1 h 01 min",
+        "uncalibrated, threshold 0.45",
+        "80.1 ms",
+        "9 cut, 7 embedded, 2 refused, 0 failed",
+        "130 speakers: one, CC BY; two, CC BY",
+    ):
         assert part in text.stdout
+    assert [line for line in text.stdout.splitlines() if line.startswith("policy")] == [
+        "policy    monitor: aims at 0.01 false accepts; demonstrated: 0.001 with 3,000 independent trials",
+        "policy    unlock: aims at 0.001 false accepts; uncalibrated",
+        "policy    auth: aims at 0.0001 false accepts; not demonstrated: 0.001 with 3,000 independent trials",
+    ]
     assert json.loads(as_json.stdout) == status
 
 

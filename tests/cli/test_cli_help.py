@@ -25,6 +25,7 @@ GROUPS = {
     "profiles": ("list", "show", "rename", "delete", "export", "import"),
     "model": ("fetch", "list", "remove"),
     "config": ("check", "show", "default", "path"),
+    "cohort": ("build", "show"),
 }
 
 

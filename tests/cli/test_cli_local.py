@@ -18,6 +18,7 @@ IDS = [
     "torch.threads",
     "vad",
     "model.cached",
+    "scoring",
     "portaudio",
     "microphone.listed",
     "microphone.flows",

@@ -33,7 +33,6 @@ class Spectrum:
 
     model = ModelId("spectrum", "1", "0" * 64, "1", BANDS)
     threshold = 0.5
-    calibrated = False
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder

@@ -26,8 +26,11 @@ from voiceauthd.service.events import MAX_DROPPED
 from voiceauthd.speech.segmenter import Segmenter
 
 CLOSE = 2e-3
-"""How far two scores of the same window may be apart: windows that are embedded together differ in the last bits, and a
+"""How far two cosines of one window may be apart: windows that are embedded together differ in the last bits, and a
 reply is rounded to four digits."""
+
+CLOSE_RATIO = 0.1
+"""As much, of log-likelihood ratios: of a cosine, times what the calibration makes of it."""
 
 
 def monitor(box: Box) -> Caller:
@@ -56,6 +59,12 @@ def of_kind(events: list[dict], kind: str) -> list[dict]:
     return [event for event in events if event["kind"] == kind]
 
 
+def speakers(events: list[dict]) -> list[str | None]:
+    """Who speaks, in turn: "unknown" for somebody who is not enrolled. That nobody speaks in between is left out."""
+    told = [event["identity"] or event["decision"] for event in of_kind(events, "speaker")]
+    return [name for name in told if name != "undecided"]
+
+
 def test_a_conversation_is_told_as_it_is_held(box: Box) -> None:
     with monitor(box) as caller:
         assert box.ask("Status")["monitors"] == 1
@@ -70,6 +79,7 @@ def test_a_conversation_is_told_as_it_is_held(box: Box) -> None:
     ]
     assert [verdict.right for verdict in verdicts] == [True] * len(CONVERSATION), verdicts
     assert [verdict.expected for verdict in verdicts] == [speaker or "unknown" for _, speaker in CONVERSATION]
+    assert speakers(events) == [speaker or "unknown" for _, speaker in CONVERSATION]
     assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
     assert kinds(events).count("speech") == kinds(events).count("silence") == len(CONVERSATION)
     for start, finish, event in zip(starts, ends, of_kind(events, "silence"), strict=True):
@@ -85,11 +95,28 @@ def test_events_come_in_their_order(box: Box) -> None:
     with monitor(box) as caller:
         box.room.play(voice("ralph-1"))
         events = until_idle(caller, 1)
-    assert (kinds(events)[0], set(kinds(events)[1:-1]), kinds(events)[-1]) == ("speech", {"window"}, "silence")
+    assert (kinds(events)[0], set(kinds(events)[1:-1]), kinds(events)[-1]) == (
+        "speech",
+        {"window", "speaker"},
+        "silence",
+    )
+    assert speakers(events) == ["Ralph"]
+    first = next(event for event in of_kind(events, "window") if event["identity"] == "Ralph")
+    assert events[events.index(first) + 1]["kind"] == "speaker"
     starts = [event["start"] for event in of_kind(events, "window")]
     assert starts == sorted(starts)
     assert [event["duration"] for event in of_kind(events, "window")][:2] == [1.5, 3.0]
     assert all(before["time"] <= after["time"] for before, after in pairwise(events))
+
+
+def test_when_nobody_speaks_any_more_the_label_ends(box: Box) -> None:
+    with monitor(box) as caller:
+        box.room.play(voice("ralph-1"))
+        events = caller.events("silence")
+        assert speakers(events) == ["Ralph"]
+        nobody = caller.reply().parameters["event"]
+    assert (nobody["kind"], nobody["decision"], nobody["identity"]) == ("speaker", "undecided", None)
+    assert nobody["start"] == events[-1]["start"]
 
 
 def test_two_monitors_are_told_the_same(box: Box) -> None:
@@ -144,6 +171,8 @@ def test_a_recording_streams_as_it_is_cut_and_compared_offline(shared: Box, conv
         with monitor(box) as caller:
             events = caller.events()
         assert (events[-1]["kind"], events[-1]["detail"].split(":")[0]) == ("source", "ended")
+        assert (events[-2]["kind"], events[-2]["decision"]) == ("speaker", "undecided")
+        assert speakers(events) == [speaker or "unknown" for _, speaker in CONVERSATION]
         assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
         assert box.ask("Status")["queue"]["dropped"] == 0
         assert box.ask("Status")["windows"]["embedded"] == len(of_kind(events, "window"))
@@ -153,6 +182,7 @@ def test_a_recording_streams_as_it_is_cut_and_compared_offline(shared: Box, conv
         assert box.refusal("Verify", name="Ralph").error == "NoSource"
     heard = offline(box.config, conversation)
     assert len(heard) == len(of_kind(events, "window")) > len(CONVERSATION)
+    assert all(event["calibrated"] for event in of_kind(events, "window"))
     for event, expected in zip(of_kind(events, "window"), heard, strict=True):
         assert isinstance(expected, Heard)
         window, identified = expected.window, expected.identified
@@ -160,7 +190,7 @@ def test_a_recording_streams_as_it_is_cut_and_compared_offline(shared: Box, conv
         assert event["duration"] == pytest.approx(window.duration, abs=1e-4)
         assert event["quality"]["net_speech"] == pytest.approx(window.quality.net_speech, abs=0.01)
         assert (event["decision"], event["identity"]) == (identified.recognition.value, identified.identity)
-        assert event["score"] == pytest.approx(identified.best.cosine, abs=CLOSE)
+        assert event["score"] == pytest.approx(identified.best.llr, abs=CLOSE_RATIO)
         assert event["margin"] == pytest.approx(identified.margin, abs=CLOSE)
 
 

@@ -142,6 +142,8 @@ def test_a_user_may_verify_and_see_their_own_voice_and_gets_no_score(enrolled: B
         enrolled, "games", ("ShowProfile", {"name": "games"}), ("ListProfiles", {}), ("ShowProfile", {"name": "Susan"})
     )
     assert shown["parameters"]["profile"]["owner_uid"] == pwd.getpwnam("games").pw_uid
+    rating = shown["parameters"]["profile"].pop("rating")
+    assert (rating["grade"], rating.get("agreement")) == ("fair", None)
     assert listed["parameters"]["profiles"] == [shown["parameters"]["profile"]]
     assert denied["error"] == DENIED
 

@@ -31,7 +31,8 @@ def test_all_who_are_enrolled_are_listed(box: Box) -> None:
     profiles = box.ask("ListProfiles")["profiles"]
     assert [profile["name"] for profile in profiles] == list(PEOPLE)
     assert all(profile["usable"] and profile["problem"] is None for profile in profiles)
-    assert [box.ask("ShowProfile", name=name)["profile"] for name in PEOPLE] == profiles
+    shown = [box.ask("ShowProfile", name=name)["profile"] for name in PEOPLE]
+    assert [profile | {"rating": None} for profile in shown] == profiles, "a list does not rate"
     model = box.ask("Info")["model"]
     assert all(model["digest"][:12] in profile["model"] for profile in profiles)
     assert box.ask("Status")["profiles"] == {"usable": 2, "refused": 0}
@@ -172,7 +173,7 @@ def test_a_full_disk_is_told_and_the_old_profile_stays(stub_at, small_disk: Path
         assert "disk is full" in refused.value.parameters["detail"]
     assert box.refusal("RenameProfile", name="Ralph", new_name="Rolf").error == "StorageFailed"
     assert file.read_bytes() == content
-    assert box.ask("ListProfiles")["profiles"] == [before]
+    assert box.ask("ListProfiles")["profiles"] == [before | {"rating": None}]
     assert accepted(box, "Ralph", "ralph-1")
     (small_disk / "filler").unlink()
     assert box.enroll("Ralph", takes("Ralph"), mode="replace")[-1]["state"] == "done"

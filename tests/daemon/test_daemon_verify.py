@@ -41,16 +41,45 @@ def test_the_right_person_is_accepted(box: Box) -> None:
     assert answer["calibrated"] is box.ask("Info")["model"]["calibrated"]
 
 
-def test_another_enrolled_person_is_rejected(box: Box) -> None:
+def test_another_enrolled_person_is_not_accepted(box: Box) -> None:
     answer = verify(box, "Ralph", voice("turn-08-susan"), timeout=4.0)
-    assert (answer["outcome"], answer["reason"]) == ("reject", "no_match")
+    assert (answer["outcome"], answer["reason"]) in {("reject", "no_match"), ("inconclusive", "unsure")}
     assert answer["score"] < answer["threshold"]
+    assert answer["margin"] < 0
     assert answer["advice"]
 
 
-@pytest.mark.parametrize("stranger", ["verify-stranger", "turn-03-stranger"])
-def test_a_stranger_is_rejected(box: Box, stranger: str) -> None:
-    assert verify(box, "Ralph", voice(stranger), timeout=4.0)["outcome"] == "reject"
+@pytest.mark.parametrize("policy", ["monitor", "unlock"])
+def test_a_stranger_is_rejected(box: Box, policy: str) -> None:
+    answer = verify(box, "Ralph", voice("verify-stranger"), timeout=4.0, policy=policy)
+    assert (answer["outcome"], answer["reason"], answer["policy"]) == ("reject", "no_match", policy)
+
+
+def test_the_policy_is_unlock_unless_another_is_named(box: Box) -> None:
+    aims = {policy["name"]: policy["false_accepts"] for policy in box.ask("Status")["policies"]}
+    assert aims == {"monitor": 1e-2, "unlock": 1e-3, "auth": 1e-4}
+    plain, named = (verify(box, "Ralph", None, timeout=0, **given) for given in ({}, {"policy": "monitor"}))
+    assert (plain["policy"], named["policy"]) == ("unlock", "monitor")
+    assert plain["threshold"] >= named["threshold"]
+
+
+def test_auth_is_refused_without_a_calibration_and_nothing_is_heard(stub_at) -> None:
+    box = stub_at(speed=10.0)
+    box.enroll("Ralph", takes("Ralph"))
+    refused = box.refusal("Verify", name="Ralph", policy="auth")
+    assert (refused.error, refused.parameters["policy"]) == ("PolicyNotDemonstrated", "auth")
+    status = box.ask("Status")
+    assert (status["claim"], status["windows"]["cut"]) == (None, 0)
+    assert [policy["demonstrated"] for policy in status["policies"]] == [False] * 3
+
+
+def test_sound_that_cannot_be_used_is_told_with_what_to_do(box: Box) -> None:
+    replies = listen(box, "Verify", voice("verify-ralph") * 40.0, name="Ralph", timeout=4.0)
+    told = [reply for reply in replies if reply["state"] == "progress"]
+    assert {reply["reason"] for reply in told} == {"clipped"}
+    assert all(reply["advice"] and reply["net_speech"] == 0.0 for reply in told)
+    assert (replies[-1]["outcome"], replies[-1]["reason"]) == ("inconclusive", "clipped")
+    assert box.ask("Status")["windows"]["refused"] >= len(told)
 
 
 def test_silence_is_inconclusive(box: Box) -> None:
@@ -82,14 +111,22 @@ def test_speech_that_is_under_way_is_cut_at_the_request(box: Box) -> None:
     with box.caller() as monitor, box.caller() as caller:
         monitor.send("Monitor")
         monitor.events("started")
+        before = box.room.say(np.zeros(0, np.float32), 0.2)
+
+        def heard(kind: str) -> list[dict]:
+            """The next such events, without those of older sound that a busy machine is late with."""
+            while not (found := [e for e in monitor.events(kind) if e["kind"] == kind and e["start"] > before]):
+                pass
+            return found
+
         clip = box.room.play(np.concatenate([voice("ralph-1"), voice("ralph-5"), voice("ralph-2")]))
-        windows = [event for event in monitor.events("window") if event["kind"] == "window"]
+        windows = heard("window")
         while windows[-1]["duration"] < 3.0:
-            windows += [event for event in monitor.events("window") if event["kind"] == "window"]
+            windows += heard("window")
         caller.send("Verify", name="Ralph", timeout=1.5)
         caller.until("listening")
         box.room.hush()
-        end = monitor.events("silence")[-1]["start"]
+        end = heard("silence")[-1]["start"]
         answer = decided(caller)
     assert sum(window["quality"]["net_speech"] for window in windows) > answer["net_speech_needed"]
     assert clip.start < end < clip.start + 10.0

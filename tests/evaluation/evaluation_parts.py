@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import csv
+import json
+import math
 import os
 import shutil
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
 from scipy.special import ndtri
 
-from voiceauthd.audio.block import Samples
+from voiceauthd.audio.block import RATE, Samples
 from voiceauthd.embed.embedding import Embedding, ModelId, unit_embedding
-from voiceauthd.evaluation.figures import Scored
+from voiceauthd.evaluation.figures import NAMES, Scored
 from voiceauthd.evaluation.metrics import Curve, accept, rank
+from voiceauthd.evaluation.takes import Take
+from voiceauthd.evaluation.trials import Trial
+from voiceauthd.speech.window import Quality, Window
 
 VOICES = Path(__file__).resolve().parents[2] / "daemon" / "voiceauthd" / "cli" / "demo_voices"
 
@@ -101,7 +107,6 @@ class Ear:
 
     model = ModelId("ear", "1", "cd" * 32, "1", 24)
     threshold = 0.9
-    calibrated = False
 
     def __init__(self) -> None:
         self.clips = 0
@@ -116,8 +121,99 @@ class Ear:
         return (bands - np.mean(bands)).astype(np.float32)
 
 
+MODEL = ModelId("world", "1", "ef" * 32, "1", 32)
+
+GOOD = Quality(net_speech=2.0, snr_db=25.0, clipping=0.0, level_dbfs=-25.0, bandwidth=8000.0)
+
+
+def unit(vector: Sequence[float] | np.ndarray) -> np.ndarray:
+    found = np.asarray(vector, np.float64)
+    return (found / np.linalg.norm(found)).astype(np.float32)
+
+
+def axis(index: int, model: ModelId = MODEL) -> np.ndarray:
+    return unit(np.eye(model.dimension)[index])
+
+
+def window(at: float, speech: float, quality: Quality = GOOD, utterance: int = 1, new: float | None = None) -> Window:
+    """Blank, of so many seconds, all of them speech."""
+    whole = replace(quality, net_speech=speech)
+    start, end = round(at * RATE), round((at + speech) * RATE)
+    blank = np.zeros(0, np.float32)
+    return Window(blank, start, end, at + speech, utterance, whole, speech if new is None else new)
+
+
+def take(vectors: Sequence[np.ndarray], speech: float = 2.0, quality: Quality = GOOD, model: ModelId = MODEL) -> Take:
+    """A recording with a window for each vector, one right behind the other, each an utterance of so many seconds."""
+    windows = tuple(window(index * speech, speech, quality, index + 1) for index in range(len(vectors)))
+    return Take(windows, tuple(Embedding(vector, model) for vector in vectors), speech * len(vectors), 0)
+
+
+def shortened(whole: Take, windows: int) -> Take:
+    return Take(whole.windows[:windows], whole.embeddings[:windows], whole.net_speech / len(whole.windows) * windows, 0)
+
+
+def trial(speaker: str, test_speaker: str, test_path: str = "") -> Trial:
+    target = speaker == test_speaker
+    return Trial("", speaker, test_path or test_speaker, target, speaker, test_speaker, "", "", "", 0)
+
+
+@dataclass(frozen=True)
+class World:
+    """People of known voices: everybody is enrolled, and every test of everybody held against that, cut and whole."""
+
+    trials: list[Trial]
+    enrolments: dict[str, list[Take]]
+    cut: dict[str, Take]
+    tests: dict[str, Take]
+
+
+def world(people: int = 30, spread: float = 1.2, seed: int = 0, *, first: int = 0, tests: int = 3) -> World:
+    """spread: length of what is random in a window, where the voice itself has length 1. first: number of the first
+    person, who are others for each. tests: of each person."""
+    generator = np.random.default_rng((seed, first))
+    names = [f"person {first + index}" for index in range(people)]
+    voices = {name: unit(generator.standard_normal(MODEL.dimension)) for name in names}
+
+    def say(name: str, windows: int) -> Take:
+        noise = generator.standard_normal((windows, MODEL.dimension)) * spread / np.sqrt(MODEL.dimension)
+        level = replace(GOOD, snr_db=float(generator.uniform(5.0, 40.0)))
+        return take([unit(voices[name] + one) for one in noise], quality=level)
+
+    said = {f"{name}, {index}": name for name in names for index in range(tests)}
+    whole = {path: say(name, 3) for path, name in said.items()}
+    return World(
+        [trial(one, other, path) for one in names for path, other in said.items()],
+        {name: [say(name, 2) for _ in range(1 + index % 3)] for index, name in enumerate(names)},
+        {path: shortened(each, 1) for path, each in whole.items()},
+        whole,
+    )
+
+
 def die_with_work(connection: Connection, _model: object, _speech: object) -> None:
     """A helper that says it is ready, takes a job, and dies. Here, where no model is imported."""
     connection.send(os.environ[HELPERS_MODEL])
     connection.recv()
     os._exit(1)
+
+
+TABLES = ("by_source", "by_condition", "by_net_speech")
+"""Of the object that the command prints, without noise and rooms."""
+
+
+def evaluated(command, folder, *arguments):
+    ended = command(folder, "--model", "campplus", "--json", *arguments)
+    assert ended.stdout.count("\n") == 1
+    return json.loads(ended.stdout)
+
+
+def check_group(group):
+    assert set(group) == {*NAMES, "trials", "rejected"}
+    assert set(group["trials"]) == {"target", "nontarget", "speakers"}
+    for name in NAMES:
+        figure = group[name]
+        assert set(figure) == {"value", "low", "high"}
+        for number in figure.values():
+            assert number is None or (isinstance(number, float) and number >= 0.0 and math.isfinite(number))
+        if name in ("eer", "frr_at_far_1e-2", "frr_at_far_1e-3") and figure["value"] is not None:
+            assert 0.0 <= figure["low"] <= figure["high"] <= 1.0, name

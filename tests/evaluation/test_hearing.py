@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
+import sys
 from collections import deque
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,17 +18,16 @@ from models import campplus_cache
 
 from voiceauthd.audio.block import RATE, Block
 from voiceauthd.audio.file import read_recording
-from voiceauthd.config.schema import ModelConfig, SpeechConfig
+from voiceauthd.config.schema import GateConfig, ModelConfig, SpeechConfig
 from voiceauthd.embed.load import load_embedder
 from voiceauthd.errors import AudioError, ModelError
 from voiceauthd.evaluation import cache as cache_module
-from voiceauthd.evaluation import workers
+from voiceauthd.evaluation import hearing, workers
 from voiceauthd.evaluation.cache import Cache
-from voiceauthd.evaluation.hearing import Hearer, Job
+from voiceauthd.evaluation.hearing import NO_RULE, Hearer, Job
 from voiceauthd.evaluation.takes import Hearing, pack, unpack
 from voiceauthd.evaluation.workers import Ears
 from voiceauthd.pipeline.path import Heard, Recogniser, follow
-from voiceauthd.scoring.decide import Rule
 from voiceauthd.scoring.similarity import make_gallery
 from voiceauthd.speech.segmenter import Segmenter, segment
 from voiceauthd.speech.window import SpeechEnded
@@ -60,13 +62,14 @@ def kept(folder):
 
 def test_what_is_heard_is_what_the_daemon_hears(hearer, long_recording):
     ear = Ear()
-    recogniser = Recogniser(ear, make_gallery([], ear.model), Rule(0.5, 0.0, 1.0, calibrated=False))
+    recogniser = Recogniser(ear, make_gallery([], ear.model), NO_RULE, GateConfig())
     block = Block(read_recording(long_recording), 0, 0.0)
     live = [heard for heard in follow([block], Segmenter(SpeechConfig()), recogniser) if isinstance(heard, Heard)]
     whole = hearer.hear(Job(long_recording)).whole
     assert len(whole.windows) == len(live) > 3
     for window, embedding, heard in zip(whole.windows, whole.embeddings, live, strict=True):
-        assert (window.start, len(window.samples)) == (heard.window.start, len(heard.window.samples))
+        assert (window.start, window.end) == (heard.window.start, heard.window.end)
+        assert len(window.samples) == len(heard.window.samples)
         assert (window.quality, window.new_speech) == (heard.window.quality, heard.window.new_speech)
         assert np.allclose(embedding.vector, heard.embedding.vector)
 
@@ -120,8 +123,8 @@ def test_packing_loses_nothing_but_the_sound(hearer, long_recording):
     back = unpack(pack(heard), Ear.model, len(CUTS))
     for one, other in zip((heard.whole, *heard.cuts), (back.whole, *back.cuts), strict=True):
         assert (one.net_speech, one.failed) == (other.net_speech, other.failed)
-        assert [(w.start, w.quality, w.new_speech, w.utterance, len(w.samples)) for w in one.windows] == [
-            (w.start, w.quality, w.new_speech, w.utterance, len(w.samples)) for w in other.windows
+        assert [(w.start, w.end, w.quality, w.new_speech, w.utterance, len(w.samples)) for w in one.windows] == [
+            (w.start, w.end, w.quality, w.new_speech, w.utterance, len(w.samples)) for w in other.windows
         ]
         assert all(np.array_equal(a.vector, b.vector) for a, b in zip(one.embeddings, other.embeddings, strict=True))
 
@@ -186,6 +189,29 @@ def test_the_cache_misses_when_anything_changes_that_matters(tmp_path, long_reco
     assert len(kept(tmp_path / "cache")) == 2
 
 
+def imported(module):
+    """The package's modules that a module imports at its top."""
+    for node in ast.parse(Path(module.__file__).read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module is not None and node.module.startswith("voiceauthd."):
+            for name in (node.module, *(f"{node.module}.{alias.name}" for alias in node.names)):
+                if name in sys.modules:
+                    yield sys.modules[name]
+
+
+def test_the_code_that_hears_is_a_part_of_the_key_and_the_code_that_scores_is_not():
+    found, new = set(), {hearing}
+    while new:
+        found |= new
+        new = {each for module in new for each in imported(module) if room_of(each) in ("audio", "speech")} - found
+    assert len(found) > 6
+    assert {module.__name__ for module in found - set(cache_module.CODE)} <= {"voiceauthd.audio.wakeup"}  # of threads
+    assert not [module for module in cache_module.CODE if room_of(module) == "scoring"]
+
+
+def room_of(module):
+    return module.__name__.split(".")[1]
+
+
 def test_the_name_of_a_recording_does_not_matter_to_the_cache(tmp_path, long_recording):
     ear = Ear()
     ears(tmp_path / "cache", ear).hear([Job(long_recording)], lambda *_: None)
@@ -221,7 +247,7 @@ def campplus():
     return model, load_embedder(model)
 
 
-def hear_with_helper(campplus, monkeypatch, count=24) -> list[Hearing]:
+def hear_with_helper(campplus, monkeypatch, count=12) -> list[Hearing]:
     model, embedder = campplus
     monkeypatch.setattr(workers, "WORTH_A_HELPER", 2)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _pid: {0, 1})

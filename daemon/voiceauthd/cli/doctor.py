@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from voiceauthd.cli import check_daemon, check_machine, check_sound
+from voiceauthd.cli import check_daemon, check_machine, check_scoring, check_sound
 from voiceauthd.cli.arguments import Parser, add_json, add_socket
 from voiceauthd.cli.check import FAIL, OK, WARN, Check, Machine, failed
 from voiceauthd.cli.output import Output, plain
@@ -25,6 +25,7 @@ CHECKS: tuple[Callable[[Machine], Check], ...] = (
     check_machine.check_threads,
     check_machine.check_vad,
     check_machine.check_model,
+    check_scoring.check_scoring,
     check_sound.check_portaudio,
     check_sound.check_listed,
     check_sound.check_flows,

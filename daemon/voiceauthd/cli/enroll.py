@@ -12,10 +12,17 @@ from typing import Any
 from voiceauthd.cli.arguments import Parser, add_json, add_socket, seconds
 from voiceauthd.cli.events import number, snr
 from voiceauthd.cli.output import Output, plain
+from voiceauthd.cli.rating import advice, grade
 from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode, NotRunningError
 
 _BAR_WIDTH = 24
+_QUIET_DB, _SOME_NOISE_DB = 20, 10
+"""SNR of a quiet room, and of one in which a fan or the street is heard."""
+_FAINT_DBFS, _LOUD_DBFS = -42, -10
+"""Level of speech: most microphones give -35 to -15 when one speaks into them."""
+_DISTORTED = 0.001
+"""Share of samples at full scale that can be heard as a crackle."""
 _STATES = {"listening": "  speak now", "speech": "  hearing you"}
 
 _SENTENCES = (
@@ -42,7 +49,9 @@ def configure(parser: Parser) -> None:
     parser.explain(
         "Learn the voice of NAME. Without FILES, speak into the daemon's microphone until the bar is full; each take\n"
         "is accepted, or refused with the reason and what to do. With FILES (WAV, FLAC, OGG, MP3), each file is one\n"
-        "take. Nothing is kept of the sound itself; an enrolment that is not finished changes nothing.",
+        "take, of one utterance or many. Nothing is kept of the sound itself; an enrolment that is not finished\n"
+        "changes nothing, and a voice that is enrolled under another name is refused. At the end it says how good the\n"
+        "profile is, and what would make it better.",
         _EXAMPLES,
         (
             ExitCode.BUSY,
@@ -108,6 +117,8 @@ def follow(
             label = f" {labels[takes]}" if labels and takes < len(labels) else ""
             takes += 1
             output.line(f"take {takes}{plain(label)}: {verdict(reply, output)}")
+            if reply.get("accepted") is True and reply.get("advice"):
+                output.line(f"  {plain(reply['advice'])}")
         if sentences and (state == "take" or (state == "listening" and takes == 0)) and share(reply) < 1.0:
             if state == "listening":
                 output.line("Read aloud, a sentence at a time, with a short pause after each, until the bar is full.")
@@ -122,17 +133,37 @@ def follow(
         f"{output.style('enrolled', 'bold', 'green')} {plain(profile.get('name'))}: "
         f"{number(profile.get('exemplars'), 'd')} exemplars, {number(profile.get('net_speech'), '.1f')} s of speech"
     )
+    if profile.get("rating"):
+        output.line(f"the profile is {grade(profile, output)}")
+    for sentence in advice(profile):
+        output.line(f"  {sentence}")
     return ExitCode.OK
 
 
 def verdict(reply: Mapping[str, Any], output: Output) -> str:
     """Why a take was accepted or refused, and what to do, on one line."""
-    quality = reply.get("quality") or {}
-    heard = f"{number(quality.get('net_speech'), '.1f')} s of speech, {snr(quality)}"
+    heard = sound(reply.get("quality") or {})
     if reply.get("accepted") is True:
-        return f"{output.style('accepted', 'green')}  {heard}"
-    advice = f": {plain(reply['advice'])}" if reply.get("advice") else ""
-    return f"{output.style('refused', 'yellow')}  {plain(reply.get('reason'))}{advice}  ({heard})"
+        return f"{output.style('accepted', 'green')}  {heard}; so far {progress(reply)}"
+    what_to_do = f": {plain(reply['advice'])}" if reply.get("advice") else ""
+    return f"{output.style('refused', 'yellow')}  {plain(reply.get('reason'))}{what_to_do}  ({heard})"
+
+
+def sound(quality: Mapping[str, Any]) -> str:
+    """How a take sounds (type Quality), in words: how much speech, how much noise, how loud."""
+    if not quality:
+        return "no speech"
+    words = [f"{number(quality.get('net_speech'), '.1f')} s of speech"]
+    noise, level, clipping = (quality.get(key) for key in ("snr_db", "level_dbfs", "clipping"))
+    if isinstance(noise, int | float):
+        around = "quiet around" if noise >= _QUIET_DB else "some noise" if noise >= _SOME_NOISE_DB else "noisy"
+        words.append(f"{around} ({snr(quality)})")
+    if isinstance(level, int | float):
+        loud = "very faint" if level < _FAINT_DBFS else "very loud" if level > _LOUD_DBFS else "good level"
+        words.append(loud)
+    if isinstance(clipping, int | float) and clipping > _DISTORTED:
+        words.append("distorted")
+    return ", ".join(words)
 
 
 def share(reply: Mapping[str, Any]) -> float:
@@ -146,6 +177,11 @@ def bar(reply: Mapping[str, Any]) -> str:
     """`share` as a bar, with both numbers."""
     full = int(share(reply) * _BAR_WIDTH)
     drawn = "#" * full + "-" * (_BAR_WIDTH - full)
+    return f"[{drawn}] {progress(reply)}"
+
+
+def progress(reply: Mapping[str, Any]) -> str:
+    """How far the enrolment is towards both of its goals."""
     speech = f"{number(reply.get('net_speech'), '.1f')} of {number(reply.get('net_speech_needed'), '.0f')} s"
-    takes = f"{reply.get('exemplars')} of {reply.get('exemplars_needed')} exemplars"
-    return f"[{drawn}] {speech}, {takes}"
+    takes = f"{number(reply.get('exemplars'), 'd')} of {number(reply.get('exemplars_needed'), 'd')} exemplars"
+    return f"{speech}, {takes}"

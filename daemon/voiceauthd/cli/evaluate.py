@@ -15,7 +15,8 @@ from voiceauthd.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from voiceauthd.config.schema import Config
-    from voiceauthd.evaluation.evaluate import Evaluation
+    from voiceauthd.embed.embedding import ModelId
+    from voiceauthd.evaluation.evaluate import Evaluation, Scoring
 
 RESAMPLES = 1000
 
@@ -30,6 +31,7 @@ voiceauth evaluate recordings/                        the table
 voiceauth evaluate recordings/ --json | jq .pooled.eer
 voiceauth evaluate recordings/ --plots figures/ --scores scores.csv
 voiceauth evaluate recordings/ --noise noise/ --rir rooms/
+voiceauth evaluate recordings/ --cross-validate       if a calibration was fitted on the same people
 """
 
 
@@ -40,10 +42,11 @@ def configure(parser: Parser) -> None:
         "enrolled voice (columns enroll_id, and files, separated by ;), and trials.csv, a row for each comparison\n"
         "(enroll_id, test_path, and label: target or nontarget). Paths are relative to FOLDER: FLAC, WAV or OGG.\n"
         "More columns (speaker; condition, test_source, test_speaker, label_doubt) part the figures and make the\n"
-        "intervals right. Every recording goes the daemon's own way, from samples to score, as configured. Printed\n"
-        "are error rates and costs with 95 % intervals over speakers, pooled and apart, also for tests cut to 1 to\n"
-        "5 s of speech. A test without enough speech counts as a reject. No daemon is needed; nobody is enrolled.\n"
-        "Embeddings, not sound, are kept in ~/.cache/voiceauthd/evaluation, so that the next run is quick.",
+        "intervals right. Every recording goes the daemon's own way, from samples to score, as configured, with its\n"
+        "cohort and calibration. Printed are error rates and costs with 95 % intervals over speakers, pooled and\n"
+        "apart, also for tests cut to 1 to 5 s of speech; and what each policy lets in over whole sessions. A test\n"
+        "without enough speech counts as a reject. No daemon is needed; nobody is enrolled. Embeddings, not sound,\n"
+        "are kept in ~/.cache/voiceauthd/evaluation, so that the next run is quick.",
         _EXAMPLES,
         (ExitCode.CONFIG, ExitCode.MODEL, ExitCode.AUDIO, ExitCode.STORAGE),
     )
@@ -61,6 +64,13 @@ def configure(parser: Parser) -> None:
         help=f"resamples of the speakers (default: {RESAMPLES}; 0: no intervals)",
     )
     parser.add_argument("--seed", metavar="S", type=whole, default=0, help="of all that is drawn (default: 0)")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--cross-validate",
+        action="store_true",
+        help="with calibrations fitted on these trials, a trial's speakers always left out",
+    )
+    how.add_argument("--raw", action="store_true", help="by raw cosine, without cohort and calibration")
     parser.add_argument("--no-cache", action="store_true", help="hear everything anew, and keep nothing")
     parser.add_argument("--include-doubtful", action="store_true", help="also the trials with label_doubt 1")
     add_json(parser)
@@ -70,7 +80,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     """Evaluates, prints, and writes what else was asked for."""
     from voiceauthd.evaluation.trials import load_trials
 
-    config = _configuration(arguments)
+    config = configuration(arguments)
     listed = load_trials(arguments.folder, include_doubtful=arguments.include_doubtful)
     _prepare(arguments)
     output.progress("loading the model")
@@ -80,12 +90,11 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from voiceauthd.evaluation.cache import default_cache
     from voiceauthd.evaluation.evaluate import Wishes, evaluate
     from voiceauthd.evaluation.files import write_whole
-    from voiceauthd.evaluation.scorer import RawCosine
 
     embedder = load_embedder(config.model)
     cache = None if arguments.no_cache else default_cache()
     wishes = Wishes(arguments.bootstrap, arguments.seed, cache, arguments.noise, arguments.rir)
-    found = evaluate(listed, config, embedder, RawCosine(embedder.model), wishes, Bar(output))
+    found = evaluate(listed, config, embedder, _scoring(arguments, config, embedder.model), wishes, Bar(output))
     output.clear()
     if arguments.scores is not None:
         write_whole(arguments.scores, report.as_csv(found).encode())
@@ -137,7 +146,23 @@ def whole(text: str) -> int:
     return int(text)
 
 
-def _configuration(arguments: argparse.Namespace) -> Config:
+def _scoring(arguments: argparse.Namespace, config: Config, model: ModelId) -> Scoring:
+    """As asked for; else as the daemon scores with this model, here and now.
+
+    Raises `StorageError` for a cohort or a calibration that is torn, or does not belong.
+    """
+    from voiceauthd.config.resolve import scoring_folder
+    from voiceauthd.evaluation.calibrating import cross_validated
+    from voiceauthd.evaluation.scorer import BackendScorer
+    from voiceauthd.scoring.backend import NO_BACKEND, load_backend
+
+    backend = NO_BACKEND if arguments.raw else load_backend(scoring_folder(config), model)
+    if arguments.cross_validate:
+        return lambda trials, enrolments, sets: cross_validated(trials, enrolments, sets, model, backend.cohort)
+    return lambda trials, enrolments, sets: BackendScorer(model, backend)
+
+
+def configuration(arguments: argparse.Namespace) -> Config:
     """As configured, but for the model that was named."""
     from dataclasses import replace
 

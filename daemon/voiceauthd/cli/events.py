@@ -1,7 +1,8 @@
 """The monitor's events as lines for a person.
 
-One line an event: the clock, who, how sure (cosine, and the margin over the next identity), how much speech the
-window holds, how far it stands out from the noise, and how late the line is (from the end of the sound to the event).
+One line an event: the clock, who, how sure (log-likelihood ratio, or similarity where there is no calibration, and the
+margin over the next identity), how much speech the window holds, how far it stands out from the noise, and how late the
+line is (from the end of the sound to the event). A line with >> says who speaks now, whenever that changes.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ def event_line(event: Event, output: Output) -> str:
     stamp = output.style(clock(event.get("time")), "dim")
     if kind == "window":
         return f"{stamp}  {_window(event, output)}"
+    if kind == "speaker":
+        return f"{stamp}  {_speaker(event, output)}"
     if kind == "started":
         text = f"listening to {plain(event.get('detail'))}"
     elif kind == "speech":
@@ -61,11 +64,17 @@ def who(event: Event) -> str:
 
 
 def how_sure(answer: Event) -> str:
-    """Cosine and margin, and whether the threshold behind the decision is calibrated."""
-    if not isinstance(answer.get("score"), int | float):
+    """How close the best match comes, and its margin over the next."""
+    score = answer.get("score")
+    if not isinstance(score, int | float):
         return "score not shown"
-    text = f"cosine {number(answer['score'], '.2f')}  margin {number(answer.get('margin'), '+.2f', '    -')}"
-    return text + ("" if answer.get("calibrated") else "  uncalibrated")
+    text = closeness(score, calibrated=answer.get("calibrated") is True)
+    return f"{text}  margin {number(answer.get('margin'), '+.2f', '    -')}"
+
+
+def closeness(score: float, *, calibrated: bool) -> str:
+    """A score for a person: a log-likelihood ratio (natural logarithm), else a cosine that stands for no error rate."""
+    return f"LLR {score:.1f}" if calibrated else f"similarity {score:.2f}, uncalibrated"
 
 
 def snr(quality: Mapping[str, Any]) -> str:
@@ -73,10 +82,22 @@ def snr(quality: Mapping[str, Any]) -> str:
     return f"SNR {number(quality.get('snr_db'), '.0f', 'unknown')}" + ("" if quality.get("snr_db") is None else " dB")
 
 
+def _speaker(event: Event, output: Output) -> str:
+    decision, score = event.get("decision"), event.get("score")
+    name = who(event) if decision == "known" else "somebody unknown" if decision == "unknown" else "nobody"
+    text = output.style(f">> {name} speaks", "bold", _colour(event))
+    if not isinstance(score, int | float):
+        return text
+    return f"{text}  {closeness(score, calibrated=event.get('calibrated') is True)}"
+
+
+def _colour(event: Event) -> str:
+    return {"known": "green", "unknown": "yellow"}.get(str(event.get("decision")), "dim")
+
+
 def _window(event: Event, output: Output) -> str:
-    colour = {"known": "green", "unknown": "yellow"}.get(str(event.get("decision")), "dim")
     quality = event.get("quality") or {}
-    name = output.style(f"{who(event):<{_NAME_WIDTH}}", "bold", colour)
+    name = output.style(f"{who(event):<{_NAME_WIDTH}}", _colour(event))
     sound = f"{number(quality.get('net_speech'), '.1f')} s speech  {snr(quality)}"
     late = f"{number(event.get('latency_ms'), '.0f')} ms late"
     reason = f"  ({plain(event['reason'])})" if event.get("decision") != "known" and event.get("reason") else ""

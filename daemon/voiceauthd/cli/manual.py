@@ -43,6 +43,8 @@ COMMANDS = (
     Command("config", "voiceauthd.cli.config", MACHINE, "check, show and locate the configuration"),
     Command("demo", "voiceauthd.cli.demo", MACHINE, "a conversation of three voices through the real daemon"),
     Command("evaluate", "voiceauthd.cli.evaluate", MACHINE, "measure how well voices are told apart, on recordings"),
+    Command("calibrate", "voiceauthd.cli.calibrate", MACHINE, "make scores stand for error rates, on recordings"),
+    Command("cohort", "voiceauthd.cli.cohort", MACHINE, "build and show the strangers that voices are compared with"),
     Command("bench", "voiceauthd.cli.bench", MACHINE, "measure speed and delay on this machine"),
 )
 
@@ -52,8 +54,8 @@ INTERRUPTED = 130
 EXIT_MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "success; for verify: accepted; for identify: somebody enrolled",
     ExitCode.REJECT: "verify: not the claimed voice; identify: nobody enrolled; demo: a wrong decision",
-    ExitCode.USAGE: "the command line makes no sense",
-    ExitCode.INCONCLUSIVE: "no decision: too little usable speech in the time given",
+    ExitCode.USAGE: "the command line makes no sense; verify: the policy is not demonstrated",
+    ExitCode.INCONCLUSIVE: "no decision: too little usable speech in the time given, or not enough to be sure",
     ExitCode.BUSY: "somebody else is verifying or enrolling",
     ExitCode.NOT_ENROLLED: "nobody of that name is enrolled",
     ExitCode.NO_MICROPHONE: "no sound can be had",
@@ -88,6 +90,7 @@ Files:
   /etc/voiceauthd/config.yaml      the configuration; `voiceauth config path` tells which one is used
   /run/voiceauthd/socket           the daemon's socket; a user's own: $XDG_RUNTIME_DIR/voiceauthd/socket
   /var/lib/voiceauthd/profiles     the enrolled voices; in a checkout: profiles/
+  /var/lib/voiceauthd/scoring      what `voiceauth calibrate` has made; a user's own: ~/.local/state/voiceauthd/scoring
   ~/.cache/voiceauthd/models       models fetched by `voiceauth model fetch`
 
 Environment:

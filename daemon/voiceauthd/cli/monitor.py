@@ -13,16 +13,18 @@ from voiceauthd.errors import ExitCode
 _EXAMPLES = """
 voiceauth monitor
 voiceauth monitor --count 20                       twenty events, then stop
-voiceauth monitor --json | jq -r 'select(.kind == "window") | .identity'
+voiceauth monitor --json | jq -r 'select(.kind == "speaker") | .identity // .decision'
 """
 
 
 def configure(parser: Parser) -> None:
     """Adds the arguments of `voiceauth monitor`."""
     parser.explain(
-        "Print every event of the daemon, a line each: the clock, who speaks, how sure (cosine, and margin over the "
-        "next\nidentity; 'uncalibrated' where the threshold is not measured for your sound), net speech, SNR, and how "
-        "late.\nEnds with the daemon, with a finite source, or on Ctrl-C. Root and the configured group may monitor.",
+        "Print every event of the daemon, a line each: the clock, who speaks, how sure (the log-likelihood ratio,\n"
+        "LLR, or 'similarity, uncalibrated' where no calibration tells what it is worth; and the margin over the next\n"
+        "identity), net speech, SNR, and how late. Each window speaks for itself; a line with >> says who speaks now,\n"
+        "whenever that changes, and does not flicker. Ends with the daemon, with a finite source, or on Ctrl-C. Root\n"
+        "and the configured group may monitor.",
         _EXAMPLES,
         (ExitCode.BUSY, ExitCode.NO_MICROPHONE, ExitCode.MODEL),
         client=True,

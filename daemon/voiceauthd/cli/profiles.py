@@ -11,6 +11,7 @@ from typing import Any
 from voiceauthd.cli.arguments import Parser, add_json, add_socket
 from voiceauthd.cli.events import number
 from voiceauthd.cli.output import Output, plain
+from voiceauthd.cli.rating import advice, grade
 from voiceauthd.cli.secretfile import read_text, write_secret
 from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode, UsageError
@@ -39,7 +40,11 @@ def configure(parser: Parser) -> None:
     action(
         "list", "List who is enrolled, and the profiles that are refused, with the reason", "voiceauth profiles list"
     )
-    show = action("show", "Show one profile", "voiceauth profiles show alice --json")
+    show = action(
+        "show",
+        "Show one profile, how good it is, and what would make it better",
+        "voiceauth profiles show alice\nvoiceauth profiles show alice --json | jq .rating",
+    )
     show.add_argument("name", metavar="NAME")
     rename = action("rename", "Give a profile another name", "voiceauth profiles rename alcie alice")
     rename.add_argument("name", metavar="OLD")
@@ -116,6 +121,7 @@ def _print(profile: Mapping[str, Any], output: Output) -> None:
     rows = [
         ("name", output.style(plain(profile["name"]), "bold")),
         ("usable", usable),
+        ("quality", grade(profile, output) if profile["usable"] else "-"),
         ("exemplars", f"{profile['exemplars']}, {number(profile['net_speech'], '.1f')} s of speech"),
         ("conditions", ", ".join(plain(condition) for condition in profile["conditions"]) or "-"),
         ("model", plain(profile.get("model") or "-")),
@@ -125,6 +131,8 @@ def _print(profile: Mapping[str, Any], output: Output) -> None:
     ]
     for label, text in rows:
         output.line(f"{label:<10} {text}")
+    for index, sentence in enumerate(advice(profile)):
+        output.line(f"{'' if index else 'better':<10} {sentence}")
 
 
 def _rename(arguments: argparse.Namespace, output: Output) -> int:

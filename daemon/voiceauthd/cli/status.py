@@ -23,7 +23,8 @@ _COLOURS = {"ready": "green", "starting": "yellow", "degraded": "yellow"}
 def configure(parser: Parser) -> None:
     """Adds the arguments of `voiceauth status`."""
     parser.explain(
-        "How the daemon is: whether it is ready, the model, the source of sound, the queue, the delays, the profiles.\n"
+        "How the daemon is: whether it is ready, the model, the policies, the source of sound, the queue, the delays,\n"
+        "the profiles. Of each policy: the false-accept rate that it aims at, and what the calibration demonstrates.\n"
         "Ends with 0 if a daemon answers, whatever it says; `voiceauth doctor` judges.",
         _EXAMPLES,
         (),
@@ -48,13 +49,16 @@ def rows(status: Mapping[str, Any], output: Output) -> list[tuple[str, str]]:
     state = str(status["state"])
     problem = f": {plain(status['problem'])}" if status.get("problem") else ""
     source, queue, windows = status["source"], status["queue"], status["windows"]
+    refused = f"{windows['refused']} refused, {windows['failed']} failed"
     lines = [
         ("state", output.style(plain(state), "bold", _COLOURS.get(state, "red")) + problem),
         ("uptime", _duration(float(status["uptime"]))),
         ("model", _model(status.get("model"))),
+        *(("policy", _policy(policy)) for policy in status["policies"]),
+        ("cohort", _cohort(status.get("cohort"))),
         ("source", _source(source)),
         ("queue", f"{queue['depth']} of {queue['capacity']} windows waiting, {queue['dropped']} dropped"),
-        ("windows", f"{windows['cut']} cut, {windows['embedded']} embedded, {windows['failed']} failed"),
+        ("windows", f"{windows['cut']} cut, {windows['embedded']} embedded, {refused}"),
         ("latency", _delay(status.get("latency_ms"))),
         ("forward", _delay(status.get("forward_ms"))),
         ("clients", f"{status['connections']} connected, {status['monitors']} monitoring"),
@@ -69,9 +73,30 @@ def rows(status: Mapping[str, Any], output: Output) -> list[tuple[str, str]]:
 def _model(model: Mapping[str, Any] | None) -> str:
     if not model:
         return "not loaded"
-    sure = "calibrated" if model.get("calibrated") else "uncalibrated"
     name = f"{plain(model['name'])}@{plain(model['revision'])[:12]} ({plain(model['digest'])[:12]})"
-    return f"{name}, {model['dimension']} dimensions, threshold {number(model.get('threshold'), '.2f')} {sure}"
+    if model.get("calibrated"):
+        return f"{name}, {model['dimension']} dimensions, calibrated"
+    return f"{name}, {model['dimension']} dimensions, uncalibrated, threshold {number(model.get('threshold'), '.2f')}"
+
+
+def _policy(policy: Mapping[str, Any]) -> str:
+    aim = f"{plain(policy['name'])}: aims at {rate(policy['false_accepts'])} false accepts"
+    if policy.get("supported") is None:
+        return f"{aim}; uncalibrated"
+    shown = f"{rate(policy['supported'])} with {policy['trials']:,} independent trials"
+    return f"{aim}; demonstrated: {shown}" if policy["demonstrated"] else f"{aim}; not demonstrated: {shown}"
+
+
+def rate(value: float) -> str:
+    """A rate between 0 and 1 as a plain number with two digits that count."""
+    return f"{value:.2g}"
+
+
+def _cohort(cohort: Mapping[str, Any] | None) -> str:
+    if not cohort:
+        return "none: scores are not normalised"
+    sources = "; ".join(plain(source) for source in cohort["sources"])
+    return f"{cohort['speakers']} speakers" + (f": {sources}" if sources else "")
 
 
 def _source(source: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from voiceauthd.cli.arguments import Parser, add_json, add_socket, seconds
-from voiceauthd.cli.events import number
+from voiceauthd.cli.events import closeness, number
 from voiceauthd.cli.output import Output, plain
 from voiceauthd.client import Client, Verified
 from voiceauthd.errors import ExitCode
@@ -18,8 +18,11 @@ from voiceauthd.errors import ExitCode
 _EXAMPLES = """
 voiceauth verify alice
 voiceauth verify alice --timeout 5 && echo "come in"
+voiceauth verify alice --policy auth && ./open-the-safe
 voiceauth verify alice --json --nonce "$(uuidgen)"
 """
+
+POLICIES = ("monitor", "unlock", "auth")
 
 _WORDS = {"accept": "expired", "reject": "rejected"}
 _STYLES = {"accepted": "green", "rejected": "red"}
@@ -29,7 +32,11 @@ def configure(parser: Parser) -> None:
     """Adds the arguments of `voiceauth verify`."""
     parser.explain(
         "Listen for a few seconds, and decide whether it is NAME who speaks. Only sound from now on counts. A voice\n"
-        "alone is a convenience or a second factor: do not make it the only thing that guards root.",
+        "alone is a convenience or a second factor: do not make it the only thing that guards root.\n\n"
+        "A policy is how often a stranger may be taken for NAME: by default 1 in 100 for monitor, 1 in 1,000 for\n"
+        "unlock, 1 in 10,000 for auth. auth is refused before anything is heard, until the calibration rests on\n"
+        "enough independent trials to demonstrate its rate; `voiceauth status` tells what is demonstrated. Without\n"
+        "a calibration all policies decide by the same similarity, and none of the rates is known to hold.",
         _EXAMPLES,
         (
             ExitCode.REJECT,
@@ -45,6 +52,12 @@ def configure(parser: Parser) -> None:
     parser.add_argument("name", metavar="NAME", help="who it should be")
     parser.add_argument("--timeout", type=seconds, metavar="S", help="give up after S seconds (default: the daemon's)")
     parser.add_argument("--nonce", metavar="N", help="a text that the answer must carry (default: a random one)")
+    parser.add_argument(
+        "--policy",
+        choices=POLICIES,
+        metavar="NAME",
+        help="monitor, unlock or auth: how strict to be (default: unlock); auth is refused until demonstrated",
+    )
     add_json(parser, "print the decision as one JSON object")
     add_socket(parser)
 
@@ -57,6 +70,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             arguments.timeout,
             arguments.nonce,
             lambda reply: output.progress(listening_line(reply)),
+            arguments.policy,
         )
     output.clear()
     output.line(decision_line(verified, output))
@@ -69,10 +83,13 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def listening_line(reply: Mapping[str, Any]) -> str:
-    """What a verification or an identification is doing just now."""
+    """What a verification or an identification is doing just now, or why it cannot use what it hears."""
     state = {"listening": "listening: speak now", "speech": "hearing you"}.get(str(reply.get("state")), "comparing")
     have, need = number(reply.get("net_speech"), ".1f", "0.0"), number(reply.get("net_speech_needed"), ".1f", "?")
-    return f"{state}  {have} of {need} s of speech"
+    line = f"{state}  {have} of {need} s of speech"
+    if not reply.get("reason"):
+        return line
+    return f"{line}  ({plain(reply['reason'])}: {plain(reply.get('advice') or 'this cannot be used')})"
 
 
 def decision_line(verified: Verified, output: Output) -> str:
@@ -81,9 +98,9 @@ def decision_line(verified: Verified, output: Output) -> str:
     outcome = output.style(f"{word:<12}", "bold", _STYLES.get(word, "yellow"))
     score = ""
     if verified.score is not None:
-        score = f"  cosine {verified.score:.2f}, threshold {number(verified.threshold, '.2f')}"
-        score += f", margin {number(verified.margin, '+.2f')}"
-        score += "" if verified.calibrated else ", uncalibrated"
+        form = ".1f" if verified.calibrated else ".2f"
+        score = f"  {closeness(verified.score, calibrated=verified.calibrated)}"
+        score += f", threshold {number(verified.threshold, form)}, margin {number(verified.margin, '+.2f')}"
     why = plain(verified.reason or "no reason given")
     return f"{outcome}  {plain(verified.name)}: {why}{score}  ({verified.net_speech:.1f} s of speech)"
 
@@ -102,4 +119,5 @@ def decision_object(verified: Verified) -> dict[str, object]:
         "margin": verified.margin,
         "threshold": verified.threshold,
         "calibrated": verified.calibrated,
+        "policy": verified.policy,
     }

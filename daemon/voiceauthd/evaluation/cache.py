@@ -24,7 +24,7 @@ from voiceauthd.evaluation import hearing, takes
 from voiceauthd.evaluation.files import make_folder, write_whole
 from voiceauthd.evaluation.hearing import Job
 from voiceauthd.pipeline import path as pipeline_path
-from voiceauthd.speech import quality, segmenter, vad
+from voiceauthd.speech import bandwidth, quality, segmenter, vad, window
 
 VERSION = 1
 """Raise it when what is heard changes in a way that no other part of the key tells."""
@@ -36,6 +36,8 @@ CODE = (
     segmenter,
     vad,
     quality,
+    bandwidth,
+    window,
     batch,
     campplus,
     campplus_net,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,10 +13,11 @@ from voiceauthd.embed.embedding import Embedder, ModelId
 from voiceauthd.evaluation.cache import Cache
 from voiceauthd.evaluation.degrade import LEVELS_DB, Library, noises, open_library, rooms
 from voiceauthd.evaluation.figures import Figures, Scored, measure
-from voiceauthd.evaluation.gates import refused_enrolments, refused_tests
+from voiceauthd.evaluation.gates import Refusals, refusals
 from voiceauthd.evaluation.hearing import Change, Job
 from voiceauthd.evaluation.metrics import Bools, Floats
-from voiceauthd.evaluation.scorer import Scorer
+from voiceauthd.evaluation.scorer import Enrolments, Scorer, Tests
+from voiceauthd.evaluation.sessions import PolicySessions, simulate
 from voiceauthd.evaluation.takes import Hearing, Take
 from voiceauthd.evaluation.trials import Trial, TrialList
 from voiceauthd.evaluation.workers import Ears
@@ -27,8 +28,8 @@ CUTS = (1.0, 1.5, 2.0, 3.0, 5.0)
 Tell = Callable[[str, int, int], None]
 """Told what is being done, how much of it is done, and of how much."""
 
-Tests = Mapping[str, Take]
-"""By `test_path`."""
+Scoring = Callable[[Sequence[Trial], Enrolments, Sequence[Tests]], Scorer]
+"""Makes the scorer of trials, enrolments, and the tests cut to `CUTS` and whole, once they were heard."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,65 +58,93 @@ class Evaluation:
     tables   figures by table (by_source, by_condition, by_net_speech, by_noise, by_room) and name
     tests    as they were heard, whole
     shorter  tests with less net speech than each cut; they count as they are
-    gates    what the daemon would have refused, of tests and of enrolments: how many, by reason
+    sessions what each policy lets in
+    gates    what the daemon would have refused, of "tests", "enrolments", and the "takes" of those
     """
 
     listed: TrialList
     model: ModelId
-    scorer: str
+    scorer: Scorer
     wishes: Wishes
     scored: Scored
     pooled: Figures
     tables: Mapping[str, Mapping[str, Figures]]
     tests: Tests
     shorter: Mapping[str, int]
-    gates: Mapping[str, Mapping[str, int]]
+    sessions: Sequence[PolicySessions]
+    gates: Mapping[str, Refusals]
     warnings: tuple[str, ...]
 
 
 def evaluate(
-    listed: TrialList, config: Config, embedder: Embedder, scorer: Scorer, wishes: Wishes, tell: Tell
+    listed: TrialList, config: Config, embedder: Embedder, scoring: Scoring, wishes: Wishes, tell: Tell
 ) -> Evaluation:
     """Hears every recording of the list, scores every trial, and measures.
 
-    Raises `AudioError` for a recording that cannot be read, and `UsageError` for a folder of noise without any.
+    Raises `AudioError` for a recording that cannot be read, `UsageError` for a folder of noise without any, and
+    `ModelError` as `scoring` and its scorer do.
     """
     noise = open_library(wishes.noise) if wishes.noise is not None else None
     rir = open_library(wishes.rir) if wishes.rir is not None else None
     cache = Cache(wishes.cache, embedder.model, config.speech) if wishes.cache is not None else None
     ears = Ears(config.model, config.speech, embedder, cache)
-    enrolments, tests, cut = _hear(listed, ears, tell)
-    noisy = _in_noise(listed, ears, tests, noise, wishes.seed, tell) if noise is not None else {}
-    roomy = _in_rooms(listed, ears, tests, rir, wishes.seed, tell) if rir is not None else {}
-
-    def score(chosen: Tests) -> Scored:
-        return _scored(listed.trials, scorer(listed.trials, enrolments, chosen), llr=scorer.llr)
-
-    whole = score(tests)
+    enrolments, tests, cut = hear(listed, ears, CUTS, tell)
+    scorer = scoring(listed.trials, enrolments, [*cut, tests])
     sets = {
+        "by_net_speech": {f"{seconds:g}": each for seconds, each in zip(CUTS, cut, strict=True)},
+        "by_noise": _in_noise(listed, ears, tests, noise, wishes.seed, tell) if noise is not None else {},
+        "by_room": _in_rooms(listed, ears, tests, rir, wishes.seed, tell) if rir is not None else {},
+    }
+    tell("scoring", 0, 1)
+    whole, changed = _score(listed.trials, enrolments, tests, sets, scorer)
+    parts = {
         "by_source": {name: whole.part(chosen) for name, chosen in by_source(listed.trials).items()},
         "by_condition": {name: whole.part(chosen) for name, chosen in by_condition(listed.trials).items()},
-        "by_net_speech": {name: score(chosen) for name, chosen in cut.items()},
-        "by_noise": {name: score(chosen) for name, chosen in noisy.items()},
-        "by_room": {name: score(chosen) for name, chosen in roomy.items()},
     }
-    pooled, tables = _measure(whole, sets, wishes, tell)
+    pooled, tables = _measure(whole, parts | changed, wishes, tell)
     return Evaluation(
         listed=listed,
         model=embedder.model,
-        scorer=scorer.name,
+        scorer=scorer,
         wishes=wishes,
         scored=whole,
         pooled=pooled,
         tables=tables,
         tests=tests,
         shorter={f"{cut:g}": sum(take.net_speech < cut for take in tests.values()) for cut in CUTS},
-        gates={
-            "tests": refused_tests(tests.values(), config),
-            "enrolments": refused_enrolments(enrolments.values(), config),
-        },
-        warnings=(*listed.warnings, *_left_out("noise", noise), *_left_out("impulse responses", rir)),
+        sessions=simulate(listed.trials, enrolments, tests, scorer, config, embedder.model, embedder.threshold),
+        gates=refusals(tests.values(), enrolments.values(), config, embedder),
+        warnings=(
+            *listed.warnings,
+            *_left_out("noise", noise),
+            *_left_out("impulse responses", rir),
+            *doubts(listed.trials, scorer, config),
+        ),
     )
+
+
+def doubts(trials: Sequence[Trial], scorer: Scorer, config: Config) -> Iterator[str]:
+    """What makes the scores of these trials say less than they seem to, or other than the daemon's."""
+    people = {name for trial in trials for name in (trial.speaker, trial.test_speaker)}
+    cohort, calibration = scorer.backend.cohort, scorer.backend.calibration
+    if calibration is not None:
+        fitted = people.intersection(calibration.speakers)
+        if fitted:
+            yield (
+                f"{len(fitted)} of the {len(people)} speakers had a part in fitting the calibration: what it says of "
+                "them is too good; --cross-validate leaves a trial's own speakers out"
+            )
+    if cohort is not None:
+        strangers = people.intersection(cohort.speakers)
+        if strangers:
+            yield (
+                f"{len(strangers)} of the {len(people)} speakers are in the cohort of {len(cohort.speakers)}: each "
+                "trial is scored without its own"
+            )
+    if cohort is not None and not scorer.llr:
+        yield "there is a cohort and no calibration: the daemon decides by raw cosine; see `voiceauth calibrate`"
+    if scorer.llr and config.decision.threshold is not None:
+        yield "decision.threshold is set: the daemon decides by cosine, and not by these ratios"
 
 
 def by_source(trials: Sequence[Trial]) -> dict[str, Bools]:
@@ -146,18 +175,23 @@ def by_condition(trials: Sequence[Trial]) -> dict[str, Bools]:
     return found
 
 
-def _hear(listed: TrialList, ears: Ears, tell: Tell) -> tuple[dict[str, list[Take]], Tests, dict[str, Tests]]:
-    """The takes of each enrolment, the tests, and the tests by cut."""
+def hear(
+    listed: TrialList, ears: Ears, cuts: Sequence[float], tell: Tell
+) -> tuple[dict[str, list[Take]], Tests, list[Tests]]:
+    """The takes of each enrolment, the tests, and the tests for each cut, seconds of net speech.
+
+    Raises `AudioError` for a recording that cannot be read.
+    """
     places = listed.places()
     paths = list(dict.fromkeys(trial.test_path for trial in listed.trials))
     files = list(dict.fromkeys(file for enrolment in listed.enrolments.values() for file in enrolment.files))
-    jobs = [Job(listed.folder / path, places[path], CUTS) for path in paths]
+    jobs = [Job(listed.folder / path, places[path], tuple(cuts)) for path in paths]
     jobs += [Job(listed.folder / file, places[file]) for file in files]
     heard = ears.hear(jobs, lambda done, of: tell("hearing", done, of))
     tests = dict(zip(paths, heard[: len(paths)], strict=True))
     takes = {file: hearing.whole for file, hearing in zip(files, heard[len(paths) :], strict=True)}
     enrolments = {name: [takes[file] for file in each.files] for name, each in listed.enrolments.items()}
-    cut = {f"{seconds:g}": _takes(tests, index) for index, seconds in enumerate(CUTS)}
+    cut = [_takes(tests, index) for index in range(len(cuts))]
     return enrolments, {path: hearing.whole for path, hearing in tests.items()}, cut
 
 
@@ -181,6 +215,22 @@ def _changed(listed: TrialList, ears: Ears, changes: Mapping[str, Change], what:
     jobs = [Job(listed.folder / path, places[path], change=change) for path, change in changes.items()]
     heard = ears.hear(jobs, lambda done, of: tell(what, done, of))
     return {path: hearing.whole for path, hearing in zip(changes, heard, strict=True)}
+
+
+def _score(
+    trials: Sequence[Trial],
+    enrolments: Enrolments,
+    tests: Tests,
+    sets: Mapping[str, Mapping[str, Tests]],
+    scorer: Scorer,
+) -> tuple[Scored, dict[str, dict[str, Scored]]]:
+    """The trials with the scores of the tests; and with those of each set of tests, by table and name."""
+    others = [each for table in sets.values() for each in table.values()]
+    scores = iter(scorer(trials, enrolments, [tests, *others]))
+    whole = _scored(trials, next(scores), llr=scorer.llr)
+    return whole, {
+        table: {name: _scored(trials, next(scores), llr=scorer.llr) for name in named} for table, named in sets.items()
+    }
 
 
 def _scored(trials: Sequence[Trial], scores: Floats, *, llr: bool) -> Scored:

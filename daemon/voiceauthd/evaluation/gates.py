@@ -3,52 +3,135 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from voiceauthd.config.schema import Config
-from voiceauthd.evaluation.takes import Take
-from voiceauthd.profiles.take import chunks, pieces, quality
+from voiceauthd.embed.embedding import Embedder, Embedding
+from voiceauthd.evaluation.scorer import pooled
+from voiceauthd.evaluation.takes import Take, on_one_clock
+from voiceauthd.profiles.enrolment import WITHIN_ONE_VOICE, Enrolment
+from voiceauthd.scoring.backend import NO_BACKEND
+from voiceauthd.scoring.policy import UNLOCK, make_policies
+from voiceauthd.speech.gate import flags, refusal
+from voiceauthd.speech.window import Window
 
 
-def refusals(take: Take, least_speech: float, config: Config) -> tuple[str, ...]:
-    """Every reason there is against a take; NaN is one.
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """Of so many that were heard, how many would have been refused.
 
-    least_speech  seconds of net speech
-    Reasons: no_window (of those that follow none can be told), too_little_speech, too_quiet, clipped, noisy.
+    reasons  how many have which reason code against them; one can have several
+    flags    how many have what is worth telling, and is no reason to refuse
     """
-    heard = pieces(take.windows, take.embeddings)
-    if not heard:
-        return ("no_window",)
-    measured, limits = quality(heard), config.enroll
-    passed = {
-        "too_little_speech": take.net_speech >= least_speech,
-        "too_quiet": measured.level_dbfs >= limits.min_level_dbfs,
-        "clipped": measured.clipping <= limits.max_clipping,
-        "noisy": measured.snr_db is None or measured.snr_db >= limits.min_snr_db,
+
+    heard: int
+    refused: int
+    reasons: Mapping[str, int]
+    flags: Mapping[str, int]
+
+
+def refusals(
+    tests: Iterable[Take], enrolments: Iterable[Sequence[Take]], config: Config, embedder: Embedder
+) -> Mapping[str, Refusals]:
+    """Of the tests, of the enrolments, and of the takes that those are made of.
+
+    embedder: whose model and threshold count
+    """
+    least = make_policies(config, embedder.threshold, NO_BACKEND)[UNLOCK].rule.agreement  # the same with any backend
+    heard = list(tests)
+    recordings: list[Take] = []
+    takes, whole = [], []
+    for enrolment in enrolments:
+        of_takes, of_whole = against_enrolment(enrolment, config, embedder)
+        recordings += enrolment
+        takes += of_takes
+        whole.append(of_whole)
+    return {
+        "tests": _count([against_test(take, config, least) for take in heard], map(flags_of, heard)),
+        "enrolments": _count(whole, ()),
+        "takes": _count(takes, map(flags_of, recordings)),
     }
-    return tuple(reason for reason, passes in passed.items() if not passes)
 
 
-def refused_tests(tests: Iterable[Take], config: Config) -> Mapping[str, int]:
-    """How many recordings there are, how many have something against them, and how many have which reason."""
-    return _count([refusals(take, config.verify.speech, config) for take in tests])
+def against_test(take: Take, config: Config, agreement: float) -> tuple[str, ...]:
+    """Why a verification would not have come to a decision: all reasons there are, each once.
 
+    agreement: cosine that windows of one voice have at least
 
-def refused_enrolments(enrolments: Iterable[Sequence[Take]], config: Config) -> Mapping[str, int]:
-    """The same of enrolments: those with a take that would be refused, and those with too little of good takes."""
+    Reasons: `no_window`; where too little passed the gate before the model, those of the windows that did not
+    (`too_quiet`, `clipped`, `noisy`), else `too_little_speech`; and `not_one_voice`, of what passed. NaN is a reason.
+    """
+    passed, against = _gated(take, config)
+    voice = pooled(Take(tuple(window for window, _ in passed), tuple(each for _, each in passed), 0.0, 0))
     found = []
-    for takes in enrolments:
-        reasons = [refusals(take, config.speech.min_speech, config) for take in takes]
-        good = [take for take, against in zip(takes, reasons, strict=True) if not against]
-        exemplars = sum(len(chunks(pieces(take.windows, take.embeddings))) for take in good)
-        speech = sum(take.net_speech for take in good)
-        against = {reason for each in reasons for reason in each}
-        if not (speech >= config.enroll.speech and exemplars >= config.enroll.exemplars):
-            against.add("not_enough_speech")
-        found.append(tuple(sorted(against)))
-    return _count(found)
+    if not take.windows:
+        found = ["no_window"]
+    elif voice is None or not voice.net_speech >= config.verify.speech:
+        found = sorted(set(against)) or ["too_little_speech"]
+    if voice is not None and not voice.agreement >= agreement:
+        found.append("not_one_voice")
+    return tuple(found)
 
 
-def _count(found: Sequence[tuple[str, ...]]) -> Mapping[str, int]:
-    reasons = Counter(reason for each in found for reason in each)
-    return {"heard": len(found), "refused": sum(bool(each) for each in found), **dict(sorted(reasons.items()))}
+def against_enrolment(
+    takes: Sequence[Take], config: Config, embedder: Embedder
+) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
+    """Of each take, why it would not have become a part of the profile; and what the whole enrolment lacks.
+
+    Reasons of a take are those of `profiles.verdict`, of the whole `not_enough_speech` and `not_enough_exemplars`.
+    """
+    own = config.decision.threshold
+    threshold = embedder.threshold if own is None else own
+    enrolment = Enrolment(
+        "enrolled",
+        embedder.model,
+        config.enroll,
+        min_speech=config.speech.min_speech,
+        min_agreement=threshold - WITHIN_ONE_VOICE,
+    )
+    found: list[tuple[str, ...]] = []
+    for take in on_one_clock(takes):
+        passed, against = _gated(take, config)
+        if against and not passed:
+            reason: str | None = enrolment.refuse(Counter(against).most_common(1)[0][0], None).reason
+        else:
+            verdict = enrolment.take([window for window, _ in passed], [each for _, each in passed], against)
+            reason = verdict.reason
+        found.append(() if reason is None else (reason,))
+    lacking = {
+        "not_enough_speech": not enrolment.net_speech >= enrolment.net_speech_needed,
+        "not_enough_exemplars": not enrolment.exemplars >= enrolment.exemplars_needed,
+    }
+    return found, tuple(reason for reason, is_lacking in lacking.items() if is_lacking)
+
+
+def flags_of(take: Take) -> Collection[str]:
+    """The flags that all windows of a recording have: one that is wide tells that the channel is."""
+    of_windows = [set(flags(window.quality)) for window in take.windows]
+    return set.intersection(*of_windows) if of_windows else set()
+
+
+def _gated(take: Take, config: Config) -> tuple[list[tuple[Window, Embedding]], list[str]]:
+    """What passes the gate before the model, and why the rest does not, window by window."""
+    passed, against = [], []
+    for window, embedding in zip(take.windows, take.embeddings, strict=True):
+        reason = refusal(window.quality, config.gate)
+        if reason is None:
+            passed.append((window, embedding))
+        else:
+            against.append(reason)
+    return passed, against
+
+
+def _count(found: Sequence[Collection[str]], flagged: Iterable[Collection[str]]) -> Refusals:
+    return Refusals(
+        heard=len(found),
+        refused=sum(bool(each) for each in found),
+        reasons=_totals(found),
+        flags=_totals(flagged),
+    )
+
+
+def _totals(found: Iterable[Collection[str]]) -> Mapping[str, int]:
+    return dict(sorted(Counter(code for each in found for code in each).items()))

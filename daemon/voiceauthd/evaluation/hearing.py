@@ -9,7 +9,7 @@ from typing import Protocol
 
 from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.audio.file import read_recording
-from voiceauthd.config.schema import SpeechConfig
+from voiceauthd.config.schema import GateConfig, SpeechConfig
 from voiceauthd.embed.embedding import Embedder, Embedding
 from voiceauthd.errors import AudioError
 from voiceauthd.evaluation.takes import Hearing, Take, without_sound
@@ -19,7 +19,7 @@ from voiceauthd.scoring.similarity import make_gallery
 from voiceauthd.speech.segmenter import Segmenter
 from voiceauthd.speech.window import Speech, Window
 
-NO_RULE = Rule(threshold=1.0, margin=0.0, min_speech=0.0, calibrated=False)
+NO_RULE = Rule("none", calibrated=False, accept=1.0, reject=1.0, margin=0.0, min_speech=0.0, agreement=1.0)
 """Of a recogniser that is asked for embeddings only."""
 
 
@@ -56,7 +56,7 @@ class Hearer:
 
     def __init__(self, embedder: Embedder, speech: SpeechConfig) -> None:
         """Raises `ModelError`, reason `vad_unavailable`, if a detector cannot load."""
-        self._recogniser = Recogniser(embedder, make_gallery([], embedder.model), NO_RULE)
+        self._recogniser = Recogniser(embedder, make_gallery([], embedder.model), NO_RULE, GateConfig())
         self._segmenter = Segmenter(speech)
         self._frame = speech.frame_ms * RATE // 1000
 
@@ -112,4 +112,4 @@ def _windows(found: Iterable[Speech]) -> list[Window]:
 
 
 def _place(window: Window) -> tuple[int, int]:
-    return window.start, len(window.samples)
+    return window.start, window.end

@@ -6,10 +6,13 @@ import csv
 import io
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from voiceauthd.evaluation.evaluate import Evaluation
 from voiceauthd.evaluation.figures import CONFIDENCE, NAMES, Figure, Figures
+from voiceauthd.evaluation.scorer import Scorer
+from voiceauthd.evaluation.sessions import TRIES, PolicySessions, Share
 
 PERCENT = {"eer", "frr_at_far_1e-2", "frr_at_far_1e-3"}
 """Figures that a person reads in per cent."""
@@ -31,6 +34,8 @@ TITLES = {
     "by_noise": "in noise, dB SNR",
     "by_room": "in rooms",
 }
+
+GATES = {"tests": "tests", "enrolments": "enrolments", "takes": "recordings that were enrolled with"}
 
 SCORE_COLUMNS = (
     "trial_id",
@@ -58,10 +63,11 @@ def as_object(evaluation: Evaluation) -> dict[str, Any]:
         "pooled": _group(evaluation.pooled),
         **{table: {name: _group(each) for name, each in groups.items()} for table, groups in evaluation.tables.items()},
         "model": {"name": model.name, "revision": model.revision, "digest": model.digest},
-        "scoring": {"name": evaluation.scorer, "llr": evaluation.scored.llr},
+        "scoring": _scoring(evaluation.scorer),
         "bootstrap": {"resamples": wishes.resamples, "seed": wishes.seed, "confidence": CONFIDENCE},
+        "policies": {each.name: _policy(each) for each in evaluation.sessions},
         "shorter": dict(evaluation.shorter),
-        "gates": {name: dict(counts) for name, counts in evaluation.gates.items()},
+        "gates": {name: asdict(counts) for name, counts in evaluation.gates.items()},
         "doubtful_left_out": listed.doubtful,
         "notes": {place: list(each.notes) for place, each in _places(evaluation) if each.notes},
         "warnings": list(evaluation.warnings),
@@ -74,8 +80,10 @@ def as_lines(evaluation: Evaluation) -> Iterator[str]:
     yield f"{listed.folder}: {len(listed.trials)} trials, {len(evaluation.tests)} test recordings, " + (
         f"{len(listed.enrolments)} enrolments"
     )
-    yield f"model {evaluation.model}; scores: {evaluation.scorer}"
+    yield f"model {evaluation.model}; scores: {evaluation.scorer.name}"
+    yield from _backend(evaluation.scorer)
     yield from _table(evaluation)
+    yield from _sessions(evaluation)
     yield ""
     if wishes.resamples:
         yield f"below each figure: its {CONFIDENCE:.0%} interval, over {wishes.resamples} resamples of the speakers"
@@ -108,6 +116,28 @@ def as_csv(evaluation: Evaluation) -> str:
     return text.getvalue()
 
 
+def _scoring(scorer: Scorer) -> dict[str, Any]:
+    cohort, calibration = scorer.backend.cohort, scorer.backend.calibration
+    return {
+        "name": scorer.name,
+        "llr": scorer.llr,
+        "cohort": None if cohort is None else {"speakers": len(cohort.speakers), "digest": cohort.digest},
+        "calibration": None if calibration is None else {"created": calibration.created, "pairs": calibration.pairs},
+    }
+
+
+def _backend(scorer: Scorer) -> Iterator[str]:
+    """What stands behind the scores, in a line; nothing behind raw cosines."""
+    cohort, calibration = scorer.backend.cohort, scorer.backend.calibration
+    parts = []
+    if cohort is not None:
+        parts.append(f"cohort of {len(cohort.speakers)} speakers ({cohort.digest[:12]})")
+    if calibration is not None:
+        parts.append(f"calibration of {calibration.created}, {calibration.pairs:,} pairs of people")
+    if parts:
+        yield "; ".join(parts)
+
+
 def _places(evaluation: Evaluation) -> Iterator[tuple[str, Figures]]:
     """Every group of figures with its place in the object, such as "by_source.voxforge"."""
     yield "pooled", evaluation.pooled
@@ -123,6 +153,48 @@ def _group(figures: Figures) -> dict[str, Any]:
     found["trials"] = {"target": figures.target, "nontarget": figures.nontarget, "speakers": figures.speakers}
     found["rejected"] = {"target": figures.rejected_target, "nontarget": figures.rejected_nontarget}
     return found
+
+
+def _policy(sessions: PolicySessions) -> dict[str, Any]:
+    def share(found: Share) -> dict[str, Any]:
+        return {"value": found.value, "low": found.low, "high": found.high, "accepted": found.count, "of": found.of}
+
+    return {
+        "false_accepts": sessions.false_accepts,
+        "calibrated": sessions.calibrated,
+        "first_try": {"target": share(sessions.first_target), "nontarget": share(sessions.first_nontarget)},
+        "session": {"target": share(sessions.target), "nontarget": share(sessions.nontarget)},
+        "too_short": sessions.too_short,
+        "net_speech": sessions.net_speech,
+    }
+
+
+def _sessions(evaluation: Evaluation) -> Iterator[str]:
+    """The policies, a line each."""
+    first = evaluation.sessions[0]
+    if not (first.target.of or first.nontarget.of):
+        return
+    yield ""
+    yield (
+        f"whole sessions, {TRIES} tries each, of {first.target.of} targets and {first.nontarget.of} non-targets: "
+        "accepted, %"
+    )
+    heads = (("aims at", 9), ("targets", 10), ("1st try", 10), ("non-targets", 24), ("1st try", 10), ("speech, s", 11))
+    yield f"{'policy':<10}" + "".join(f"{head:>{width}}" for head, width in heads)
+    for each in evaluation.sessions:
+        interval = f"{_percent(each.nontarget.value)} ({_percent(each.nontarget.low)}–{_percent(each.nontarget.high)})"
+        aim = f"{100.0 * each.false_accepts:g}" if each.calibrated else "uncal."
+        speech = "-" if each.net_speech is None else f"{each.net_speech:.1f}"
+        yield (
+            f"{each.name:<10}{aim:>9}{_percent(each.target.value):>10}{_percent(each.first_target.value):>10}"
+            f"{interval:>24}{_percent(each.first_nontarget.value):>10}{speech:>11}"
+        )
+    if first.too_short:
+        yield f"{first.too_short} of the targets never spoke as long as a decision takes, and count as not accepted"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100.0 * share:.2f}"
 
 
 def _table(evaluation: Evaluation) -> Iterator[str]:
@@ -182,7 +254,9 @@ def _beside(evaluation: Evaluation) -> Iterator[str]:
     if evaluation.listed.doubtful:
         yield f"trials left out because their label is in doubt: {evaluation.listed.doubtful}"
     for what, counts in evaluation.gates.items():
-        yield f"the daemon would refuse {counts['refused']} of {counts['heard']} {what}{_reasons(counts)}"
+        yield f"the daemon would refuse {counts.refused} of {counts.heard} {GATES[what]}{_codes(counts.reasons)}"
+        if counts.flags:
+            yield f"of those {counts.heard}, no reason to refuse, but worth knowing:{_codes(counts.flags)}"
     shorter = ", ".join(f"{count} under {name} s" for name, count in evaluation.shorter.items() if count)
     if shorter:
         yield f"tests with less net speech than a cut count as they are: {shorter}"
@@ -202,6 +276,5 @@ def _beside(evaluation: Evaluation) -> Iterator[str]:
         yield f"warning: {warning}"
 
 
-def _reasons(counts: Mapping[str, int]) -> str:
-    reasons = [f"{count} {reason}" for reason, count in counts.items() if reason not in ("heard", "refused")]
-    return f" ({', '.join(reasons)})" if reasons else ""
+def _codes(counts: Mapping[str, int]) -> str:
+    return f" ({', '.join(f'{count} {code}' for code, count in counts.items())})" if counts else ""

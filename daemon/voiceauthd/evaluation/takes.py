@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
-from voiceauthd.audio.block import Samples
+from voiceauthd.audio.block import RATE, Samples
 from voiceauthd.embed.embedding import Embedding, ModelId
 from voiceauthd.speech.window import Quality, Window
 
 UNIT = 1e-3
 """How far the squared length of a kept embedding may be from 1."""
 
-COLUMNS = 9
-"""Of a kept window: start, length, captured, utterance, the four of its quality, new speech."""
+BETWEEN = RATE
+"""Samples of pause between two recordings that follow each other. They share no sound, and no window."""
+
+COLUMNS = 11
+"""Of a kept window: start, end, length, captured, utterance, the five of its quality, new speech."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -52,7 +55,29 @@ class Hearing:
 def without_sound(window: Window) -> Window:
     """The same window with blank samples, which take no memory."""
     blank: Samples = np.broadcast_to(np.float32(0.0), (len(window.samples),))
-    return Window(blank, window.start, window.captured, window.utterance, window.quality, window.new_speech)
+    return replace(window, samples=blank)
+
+
+def on_one_clock(takes: Sequence[Take]) -> list[Take]:
+    """The takes as they are if one follows the other, `BETWEEN` apart: their windows are told apart by where they
+    are."""
+    found = []
+    offset = utterances = 0
+    for take in takes:
+        windows = tuple(
+            replace(
+                window,
+                start=offset + window.start,
+                end=offset + window.end,
+                captured=(offset + window.end) / RATE,
+                utterance=utterances + window.utterance,
+            )
+            for window in take.windows
+        )
+        found.append(replace(take, windows=windows))
+        offset = max((window.end for window in windows), default=offset) + BETWEEN
+        utterances = max((window.utterance for window in windows), default=utterances)
+    return found
 
 
 def pack(hearing: Hearing) -> bytes:
@@ -100,22 +125,31 @@ def unpack(data: bytes, model: ModelId, cuts: int) -> Hearing | None:
 
 def _row(window: Window) -> Sequence[float]:
     quality = window.quality
-    snr = math.nan if quality.snr_db is None else quality.snr_db
     return (
         window.start,
+        window.end,
         len(window.samples),
         window.captured,
         window.utterance,
         quality.net_speech,
-        snr,
+        _number(quality.snr_db),
         quality.clipping,
         quality.level_dbfs,
+        _number(quality.bandwidth),
         window.new_speech,
     )
 
 
 def _window(row: NDArray[np.float64]) -> Window:
-    start, length, captured, utterance, net_speech, snr, clipping, level, new_speech = (float(cell) for cell in row)
+    start, end, length, captured, utterance, net_speech, snr, clipping, level, width, new = map(float, row)
     blank: Samples = np.broadcast_to(np.float32(0.0), (int(length),))
-    quality = Quality(net_speech, None if math.isnan(snr) else snr, clipping, level)
-    return Window(blank, int(start), captured, int(utterance), quality, new_speech)
+    quality = Quality(net_speech, _known(snr), clipping, level, _known(width))
+    return Window(blank, int(start), int(end), captured, int(utterance), quality, new)
+
+
+def _number(known: float | None) -> float:
+    return math.nan if known is None else known
+
+
+def _known(number: float) -> float | None:
+    return None if math.isnan(number) else number

@@ -53,7 +53,7 @@ class TrialListError(VoiceauthError):
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """A voice that is enrolled. `files` relative to the folder; `line` in `enroll.csv`."""
+    """A voice that is enrolled. `files` relative to the folder; `line` in `enroll.csv`, 0 without such a table."""
 
     enroll_id: str
     speaker: str
@@ -70,7 +70,7 @@ class Trial:
     speaker        who is enrolled
     test_speaker   who speaks
     condition, enroll_source, test_source  as in the list; empty where it does not tell
-    line           in `trials.csv`
+    line           in `trials.csv`; 0 without such a table
     """
 
     trial_id: str
@@ -101,13 +101,13 @@ class TrialList:
     warnings: tuple[str, ...]
 
     def places(self) -> Mapping[str, str]:
-        """Where each recording is first named, such as "trials.csv, line 7", by path."""
+        """Where each recording is first named, such as "trials.csv, line 7", by path; empty where no table names it."""
         found: dict[str, str] = {}
         for enrolment in self.enrolments.values():
             for file in enrolment.files:
-                found.setdefault(file, f"{ENROLL}, line {enrolment.line}")
+                found.setdefault(file, f"{ENROLL}, line {enrolment.line}" if enrolment.line else "")
         for trial in self.trials:
-            found.setdefault(trial.test_path, f"{TRIALS}, line {trial.line}")
+            found.setdefault(trial.test_path, f"{TRIALS}, line {trial.line}" if trial.line else "")
         return found
 
 

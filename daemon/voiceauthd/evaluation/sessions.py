@@ -1,0 +1,214 @@
+"""What a policy lets in: not one window and not one look, but a whole session of somebody who wants to be accepted.
+
+A session is one person who claims one identity, and speaks all recordings there are of that person in the list, one
+after the other. Each try is a verification as the daemon runs it: the gate, window after window until it decides, the
+timeout; and the next try hears what comes after. After `TRIES` tries, or when there is nothing more to hear, the
+session is over. It counts as accepted if any try was: that is the false-accept rate that a stranger at the microphone
+meets.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+
+from voiceauthd.audio.block import RATE
+from voiceauthd.config.schema import Config
+from voiceauthd.embed.embedding import Embedding, ModelId
+from voiceauthd.errors import ModelError
+from voiceauthd.evaluation.scorer import ENROLLED, Enrolments, Scorer, Tests, enrol, gallery_of
+from voiceauthd.evaluation.takes import Take, on_one_clock
+from voiceauthd.evaluation.trials import Trial
+from voiceauthd.profiles.profile import Profile
+from voiceauthd.scoring.decide import Rule
+from voiceauthd.scoring.decision import Outcome
+from voiceauthd.scoring.policy import NAMES, make_policies
+from voiceauthd.scoring.sequential import Compare, Verification
+from voiceauthd.scoring.similarity import compare
+from voiceauthd.speech.gate import refusal
+from voiceauthd.speech.window import Window
+
+TRIES = 3
+"""After which whoever asks gives up, as `pam_unix` and most lock screens do."""
+
+CONFIDENCE = 0.95
+
+Heard = tuple[tuple[Window, Embedding], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """So many of all; `low` and `high` its interval at `CONFIDENCE` (Clopper & Pearson 1934), 0 to 1."""
+
+    count: int
+    of: int
+    low: float
+    high: float
+
+    @property
+    def value(self) -> float | None:
+        """None of nothing."""
+        return self.count / self.of if self.of else None
+
+
+@dataclass(frozen=True, slots=True)
+class PolicySessions:
+    """What came of the sessions under one policy.
+
+    false_accepts   the rate that the policy aims at
+    first_target, first_nontarget   sessions that were accepted at the first try
+    target, nontarget   sessions that were accepted at any try
+    too_short       target sessions in which no try had the speech that a decision takes
+    net_speech      median seconds of speech until a target was accepted; None if none was
+    """
+
+    name: str
+    calibrated: bool
+    false_accepts: float
+    first_target: Share
+    first_nontarget: Share
+    target: Share
+    nontarget: Share
+    too_short: int
+    net_speech: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of one session.
+
+    accepted    at which try, from 1; 0 for never
+    net_speech  seconds in that try; of a session that was not accepted, in the longest try
+    """
+
+    accepted: int
+    net_speech: float
+
+
+def simulate(
+    trials: Sequence[Trial],
+    enrolments: Enrolments,
+    tests: Tests,
+    scorer: Scorer,
+    config: Config,
+    model: ModelId,
+    threshold: float,
+) -> list[PolicySessions]:
+    """Every session in the list, under every policy. threshold: the model's own cosine.
+
+    Whoever was enrolled without a window of speech has no session: nobody enrols like that.
+    """
+    results: dict[str, list[tuple[bool, Result]]] = {name: [] for name in NAMES}
+    policies = make_policies(config, threshold, scorer.backend_for(trials[0]))  # all backends are of one kind
+    for own, profile in _sessions(trials, enrolments, model):
+        backend = scorer.backend_for(own[0])
+        heard = _heard([tests[trial.test_path] for trial in own])
+        against = partial(compare, gallery=gallery_of(profile, model, backend))
+        for name in NAMES:
+            results[name].append((own[0].target, run_session(heard, against, policies[name].rule, config)))
+    return [
+        _summary(name, policies[name].rule, policies[name].false_accepts, results[name], config.verify.speech)
+        for name in NAMES
+    ]
+
+
+def run_session(heard: Heard, against: Compare, rule: Rule, config: Config) -> Result:
+    """Tries until one is accepted, `TRIES` at most.
+
+    heard: windows on one clock, among them those that the gate will refuse
+
+    Nothing is heard twice: windows that began before the last try ended are lost, as with the daemon, which listens
+    only from a request on. So the first window of a try has its speech to itself, whatever it shares with those.
+    """
+    waiting, ended, longest = deque(heard), 0, 0.0
+    for attempt in range(1, TRIES + 1):
+        while waiting and waiting[0][0].start < ended:
+            waiting.popleft()
+        if not waiting:
+            break
+        first, embedding = waiting.popleft()
+        waiting.appendleft((replace(first, new_speech=first.quality.net_speech), embedding))
+        verification = Verification(ENROLLED, against, rule, config.verify)
+        accepted, ended = _attempt(verification, waiting, config)
+        if accepted:
+            return Result(attempt, verification.net_speech)
+        longest = max(longest, verification.net_speech)
+    return Result(0, longest)
+
+
+def share(count: int, of: int) -> Share:
+    """With its interval, both limits of which are exact."""
+    from scipy.stats import beta
+
+    tail = (1.0 - CONFIDENCE) / 2.0
+    low = float(beta.ppf(tail, count, of - count + 1)) if count else 0.0
+    high = float(beta.ppf(1.0 - tail, count + 1, of - count)) if count < of else 1.0
+    return Share(count, of, low, high)
+
+
+def _attempt(verification: Verification, waiting: deque[tuple[Window, Embedding]], config: Config) -> tuple[bool, int]:
+    """Takes windows until there is a decision or no more time. Whether it accepts, and the sample at which it ended."""
+    ended = waiting[0][0].start
+    timeout = ended + round(config.verify.timeout * RATE)
+    while waiting:
+        window, embedding = waiting[0]
+        if window.end > timeout:
+            return False, timeout
+        waiting.popleft()
+        ended = window.end
+        reason = refusal(window.quality, config.gate)
+        if reason is not None:
+            verification.refuse(reason)
+            continue
+        try:
+            decision = verification.hear(window, embedding)
+        except ModelError:
+            return False, ended
+        if decision is not None:
+            return decision.outcome is Outcome.ACCEPT, ended
+    return False, ended
+
+
+def _sessions(
+    trials: Sequence[Trial], enrolments: Enrolments, model: ModelId
+) -> Iterator[tuple[Sequence[Trial], Profile]]:
+    """The trials of each enrolment and person who speaks, with the profile."""
+    grouped: dict[tuple[str, str], list[Trial]] = {}
+    for trial in trials:
+        grouped.setdefault((trial.enroll_id, trial.test_speaker), []).append(trial)
+    profiles = {name: enrol(takes, model) for name, takes in enrolments.items()}
+    for (enroll_id, _), own in grouped.items():
+        profile = profiles[enroll_id]
+        if profile is not None:
+            yield own, profile
+
+
+def _heard(takes: Sequence[Take]) -> Heard:
+    return tuple(each for take in on_one_clock(takes) for each in zip(take.windows, take.embeddings, strict=True))
+
+
+def _summary(
+    name: str, rule: Rule, false_accepts: float, results: Sequence[tuple[bool, Result]], enough: float
+) -> PolicySessions:
+    targets = [result for target, result in results if target]
+    nontargets = [result for target, result in results if not target]
+    speech = [result.net_speech for result in targets if result.accepted]
+    return PolicySessions(
+        name=name,
+        calibrated=rule.calibrated,
+        false_accepts=false_accepts,
+        first_target=_share(targets, 1),
+        first_nontarget=_share(nontargets, 1),
+        target=_share(targets, TRIES),
+        nontarget=_share(nontargets, TRIES),
+        too_short=sum(not result.net_speech >= enough for result in targets),
+        net_speech=float(np.median(speech)) if speech else None,
+    )
+
+
+def _share(results: Sequence[Result], tries: int) -> Share:
+    return share(sum(1 <= result.accepted <= tries for result in results), len(results))

@@ -1,0 +1,99 @@
+"""`voiceauth calibrate` and `voiceauth cohort build` with what cannot be used: a clear error or a named warning."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+from calibrate_parts import PAIRS, PEOPLE, silence, strangers
+
+from voiceauthd.cli.main import main
+from voiceauthd.embed.embedding import ModelId
+from voiceauthd.errors import ExitCode
+
+
+def test_a_cohort_of_another_model_is_refused(command, speech, model, tmp_path):
+    other = ModelId("other", "1", "ef" * 32, "1", model.dimension)
+    (tmp_path / "other.safetensors").write_bytes(strangers(other))
+    ended = command("calibrate", speech, "--cohort", tmp_path / "other.safetensors", "--json", code=ExitCode.STORAGE)
+    assert ended.object["error"]["reason"] == "wrong_model"
+    torn = tmp_path / "torn.safetensors"
+    torn.write_bytes(strangers(model)[:100])
+    ended = command("calibrate", speech, "--cohort", torn, "--json", code=ExitCode.STORAGE)
+    assert ended.object["error"]["reason"] == "bad_cohort"
+    command("calibrate", speech, "--cohort", tmp_path / "nowhere", code=ExitCode.STORAGE)
+
+
+@pytest.mark.parametrize("words", [("calibrate",), ("cohort", "build")])
+def test_too_few_speakers_are_refused_before_anything_is_heard(command, speech, tmp_path, words):
+    for path in sorted(speech.iterdir())[:19]:
+        shutil.copytree(path, tmp_path / "few" / path.name)
+    ended = command(*words, tmp_path / "few", "--json", code=ExitCode.USAGE)
+    assert ended.object["error"]["reason"] == "cohort_too_small"
+    ended = command(*words, tmp_path / "few", code=ExitCode.USAGE)
+    assert "19 speakers; at least 20 are needed" in ended.stderr
+    assert "hearing" not in ended.stderr
+
+
+def test_speakers_without_speech_do_not_count_and_are_told(command, speech, tmp_path):
+    folder = tmp_path / "some"
+    shutil.copytree(speech, folder)
+    for path in sorted(folder.iterdir())[:2]:
+        silence(path)
+    ended = command("cohort", "build", folder, "--output", tmp_path / "cohort")
+    assert "no speech was found of 2 speakers, such as p00: left out" in ended.stderr
+    ended = command("calibrate", folder, "--output", tmp_path / "made", "--json")
+    silent = 2 + 2 * (2 * (PEOPLE - 2) + 1)
+    assert f"warning: {silent} of {PEOPLE + 2 * PAIRS} trials" in ended.stderr
+    assert ended.object["cohort"]["speakers"] == PEOPLE - 2
+    for path in sorted(folder.iterdir())[2:3]:
+        silence(path)
+    for words in (("calibrate", folder, "--output", tmp_path / "none"), ("cohort", "build", folder, "--output", "x")):
+        ended = command(*words, "--json", code=ExitCode.MODEL)
+        assert ended.object["error"]["reason"] == "cohort_too_small"
+        assert str(folder) in ended.stderr
+
+
+def test_a_list_with_missing_recordings_or_one_kind_is_refused(command, tmp_path):
+    (tmp_path / "enroll.csv").write_text("enroll_id,files\nalice,a.wav\n")
+    command("calibrate", tmp_path, code=ExitCode.STORAGE)
+    (tmp_path / "trials.csv").write_text("enroll_id,test_path,label\nalice,b.wav,target\n")
+    ended = command("calibrate", tmp_path, code=ExitCode.STORAGE)
+    assert "all 1 trials are target" in ended.stderr
+    with (tmp_path / "trials.csv").open("a") as file:
+        file.write("alice,c.wav,nontarget\n")
+    assert "a.wav is not there" in command("calibrate", tmp_path, code=ExitCode.AUDIO).stderr
+
+
+def test_a_recording_that_is_none_is_named(command, speech, tmp_path):
+    folder = tmp_path / "some"
+    shutil.copytree(speech, folder)
+    (folder / "p03" / "1.flac").write_bytes(b"RIFF")
+    for words in (("calibrate",), ("cohort", "build")):
+        ended = command(*words, folder, code=ExitCode.AUDIO)
+        assert "p03/1.flac: not audio" in ended.stderr
+
+
+def test_where_results_cannot_be_kept_no_work_is_begun(command, speech, tmp_path):
+    (tmp_path / "file").touch()
+    ended = command("calibrate", speech, "--output", tmp_path / "file", code=ExitCode.STORAGE)
+    assert "hearing" not in ended.stderr
+    ended = command("cohort", "build", speech, "--output", tmp_path / "no" / "cohort", code=ExitCode.USAGE)
+    assert "its folder must be there" in ended.stderr
+
+
+def test_folders_that_are_no_speakers_do_not_pass_in_silence(config, speech, tmp_path, capsys):
+    """Everybody's recordings are dealt out among all."""
+    folder = tmp_path / "dealt"
+    for index, path in enumerate(sorted(speech.rglob("*.flac"))):
+        own = folder / f"q{index % PEOPLE:02d}"
+        own.mkdir(parents=True, exist_ok=True)
+        shutil.copy(path, own / f"{index}.flac")
+    code = main(["calibrate", str(folder), "--output", str(tmp_path / "made")])
+    said = capsys.readouterr().err
+    if code == ExitCode.OK:
+        assert "this model hardly tells these speakers apart, or the sub-folders are not speakers" in said
+    else:
+        assert code == ExitCode.MODEL
+        assert "the scores do not tell targets from non-targets" in said
+        assert list((tmp_path / "made").iterdir()) == []

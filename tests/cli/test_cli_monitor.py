@@ -1,0 +1,37 @@
+"""The lines of `voiceauth monitor` that say who speaks now."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from voiceauthd.cli.events import event_line
+from voiceauthd.cli.output import Output
+
+SPEAKER = {"kind": "speaker", "sequence": 4, "time": 1.7e9, "start": 1.0, "decision": "known", "identity": "alice"}
+NOBODY = SPEAKER | {"decision": "undecided", "identity": None}
+
+
+def line(event: dict) -> str:
+    return event_line(event, Output(as_json=False, stdout=io.StringIO(), stderr=io.StringIO())).split("  ", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("event", "expected"),
+    [
+        (SPEAKER | {"score": 7.93, "calibrated": True}, ">> alice speaks  LLR 7.9"),
+        (SPEAKER | {"score": 0.71, "calibrated": False}, ">> alice speaks  similarity 0.71, uncalibrated"),
+        (SPEAKER | {"decision": "unknown", "identity": None}, ">> somebody unknown speaks"),
+        (NOBODY, ">> nobody speaks"),
+        (SPEAKER | {"identity": "unknown"}, ">> unknown speaks"),
+        (SPEAKER | {"identity": "al\x1b[2Jice"}, ">> al\ufffd[2Jice speaks"),
+    ],
+)
+def test_who_speaks_now_stands_out(event: dict, expected: str) -> None:
+    assert line(event) == expected
+
+
+def test_a_window_is_told_in_another_form() -> None:
+    window = SPEAKER | {"kind": "window", "reason": "match", "score": 7.93, "calibrated": True, "quality": None}
+    assert line(window).startswith("alice           LLR 7.9  margin")

@@ -1,0 +1,118 @@
+"""What a person sees of how good takes and profiles are, against a daemon that says what a test wants."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from fake_daemon import FakeDaemon, done, going, refusal, voiceauth
+
+from voiceauthd.cli.enroll import sound
+from voiceauthd.errors import ExitCode
+
+PROFILE = {
+    "name": "alice b",
+    "usable": True,
+    "created": "2026-01-01T00:00:00Z",
+    "updated": "2026-01-02T00:00:00Z",
+    "owner_uid": None,
+    "model": "campplus@1 (92f2)",
+    "exemplars": 4,
+    "net_speech": 12.5,
+    "conditions": ["default"],
+    "rating": {
+        "grade": "fair",
+        "agreement": 0.713,
+        "snr_db": 21.6,
+        "advice": ["More speech makes it better: voiceauth enroll NAME --add.", "Something\x1b[31m else."],
+    },
+}
+
+QUALITY = {"net_speech": 4.1, "snr_db": 24.0, "clipping": 0.0, "level_dbfs": -26.0}
+
+
+def test_a_profile_is_shown_with_its_grade_and_commands_that_can_be_run(tmp_path):
+    with FakeDaemon(tmp_path / "s", lambda _: [done(profile=PROFILE)]) as daemon:
+        text = voiceauth("profiles", "show", "alice b", socket=daemon.path)
+        as_json = voiceauth("profiles", "show", "alice b", "--json", socket=daemon.path)
+    assert text.returncode == 0, text.stderr
+    assert "quality    fair (exemplars agree by 0.71, SNR 22 dB)" in text.stdout
+    assert "better     More speech makes it better: voiceauth enroll 'alice b' --add." in text.stdout
+    assert "\x1b" not in text.stdout
+    assert json.loads(as_json.stdout) == PROFILE
+
+
+def test_who_may_not_see_agreement_sees_the_rest(tmp_path):
+    rating = {"grade": "good", "agreement": None, "snr_db": None, "advice": []}
+    with FakeDaemon(tmp_path / "s", lambda _: [done(profile=PROFILE | {"rating": rating})]) as daemon:
+        lines = voiceauth("profiles", "show", "alice", socket=daemon.path).stdout.splitlines()
+    assert "quality    good" in lines
+    assert not any(line.startswith("better") for line in lines)
+
+
+def test_a_profile_that_cannot_be_used_has_no_grade(tmp_path):
+    torn = {"name": "eve", "usable": False, "problem": "torn", "exemplars": 0, "net_speech": 0.0, "conditions": []}
+    with FakeDaemon(tmp_path / "s", lambda _: [done(profile=torn)]) as daemon:
+        result = voiceauth("profiles", "show", "eve", socket=daemon.path)
+    assert "quality    -" in result.stdout
+    assert "no: torn" in result.stdout
+
+
+def test_an_enrolment_tells_of_each_take_and_at_the_end_of_the_profile(tmp_path):
+    state = {"exemplars_needed": 5, "net_speech_needed": 20.0}
+    replies = [
+        going(state="listening", exemplars=0, net_speech=0.0, **state),
+        going(state="take", accepted=True, quality=QUALITY, exemplars=1, net_speech=4.1, **state),
+        going(
+            state="take",
+            accepted=True,
+            advice="This sounds like a telephone headset.",
+            quality=QUALITY | {"snr_db": 12.0, "level_dbfs": -45.0},
+            exemplars=2,
+            net_speech=8.2,
+            **state,
+        ),
+        going(
+            state="take", accepted=False, reason="too_short", advice="Say more.", exemplars=2, net_speech=8.2, **state
+        ),
+        done(state="done", exemplars=5, net_speech=20.5, profile=PROFILE, **state),
+    ]
+    with FakeDaemon(tmp_path / "s", lambda _: replies) as daemon:
+        result = voiceauth("enroll", "alice", socket=daemon.path)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    first = "accepted  4.1 s of speech, quiet around (SNR 24 dB), good level; so far 4.1 of 20 s, 1 of 5 exemplars"
+    assert f"take 1: {first}" in lines
+    second = lines.index(
+        "take 2: accepted  4.1 s of speech, some noise (SNR 12 dB), very faint; so far 8.2 of 20 s, 2 of 5 exemplars"
+    )
+    assert lines[second + 1] == "  This sounds like a telephone headset."
+    assert "take 3: refused  too_short: Say more.  (no speech)" in lines
+    end = next(number for number, line in enumerate(lines) if line.startswith("enrolled alice b"))
+    assert lines[end + 1] == "the profile is fair (exemplars agree by 0.71, SNR 22 dB)"
+    assert lines[end + 2] == "  More speech makes it better: voiceauth enroll 'alice b' --add."
+
+
+@pytest.mark.parametrize(
+    ("quality", "words"),
+    [
+        ({"net_speech": 3.0, "snr_db": None, "clipping": 0.0, "level_dbfs": -20.0}, "3.0 s of speech, good level"),
+        (QUALITY | {"snr_db": 4.0}, "4.1 s of speech, noisy (SNR 4 dB), good level"),
+        (
+            QUALITY | {"level_dbfs": -5.0, "clipping": 0.02},
+            "4.1 s of speech, quiet around (SNR 24 dB), very loud, distorted",
+        ),
+        ({}, "no speech"),
+    ],
+)
+def test_sound_is_described_in_words(quality, words):
+    assert sound(quality) == words
+
+
+def test_a_voice_with_another_name_ends_with_one_line_that_tells_what_to_do(tmp_path):
+    detail = "this voice is already enrolled as 'bob': add to that profile, or delete it first"
+    with FakeDaemon(tmp_path / "s", lambda _: [refusal("VoiceEnrolled", name="bob", detail=detail)]) as daemon:
+        result = voiceauth("enroll", "alice", "--json", socket=daemon.path)
+    assert result.returncode == ExitCode.STORAGE
+    assert result.stderr == f"voiceauth: {detail}\n"
+    assert json.loads(result.stdout.splitlines()[-1])["error"] == {"reason": "voice_enrolled", "message": detail}

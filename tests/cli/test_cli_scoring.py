@@ -1,0 +1,183 @@
+"""What doctor finds of the cohort and the calibration of the configured model."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+
+import numpy as np
+import pytest
+
+from voiceauthd.cli.check import FAIL, OK, WARN, Machine
+from voiceauthd.cli.check_scoring import check_scoring
+from voiceauthd.config.schema import Config, DecisionConfig, ModelConfig
+from voiceauthd.embed.embedding import ModelId
+from voiceauthd.errors import ExitCode
+from voiceauthd.scoring.backend import CALIBRATION, COHORT, folder_name
+from voiceauthd.scoring.calibration import FORMAT, INPUTS, Calibration, Range, encode_calibration, model_record
+from voiceauthd.scoring.cohort import Cohort, encode_cohort, make_cohort
+
+WEIGHTS = b"no weights: nothing loads them here"
+
+
+def model(revision: str = "local", digest: str = hashlib.sha256(WEIGHTS).hexdigest()) -> ModelId:
+    return ModelId("tiny", revision, digest, "plain/1", 4)
+
+
+def cohort(of: ModelId, seed: int = 0) -> Cohort:
+    numbers = np.random.default_rng(seed).standard_normal((25, of.dimension))
+    rows = (numbers / np.linalg.norm(numbers, axis=1, keepdims=True)).astype(np.float32)
+    return make_cohort(of, [(f"stranger {index}", row) for index, row in enumerate(rows)], ("made up, CC0",))
+
+
+def calibration(of: ModelId, strangers: Cohort) -> Calibration:
+    return Calibration(
+        format=FORMAT,
+        model=model_record(of),
+        cohort=strangers.digest,
+        offset=-10.0,
+        weights=(20.0, *(0.0,) * (len(INPUTS) - 1)),
+        net_speech=Range(1.0, 20.0),
+        exemplars=Range(1.0, 10.0),
+        snr_db=Range(0.0, 40.0),
+        snr_unknown=25.0,
+        target=500,
+        nontarget=4000,
+        speakers=("one", "two"),
+        pairs=3000,
+        alarms=(),
+        cllr=0.03,
+        mincllr=0.02,
+        sources=("made up, CC0",),
+        created="2026-01-01T00:00:00Z",
+    )
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """One with a model in a folder, and a folder for its scoring files."""
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(WEIGHTS)
+    config = Config(model=ModelConfig(name=str(folder)), scoring=tmp_path / "scoring")
+    (tmp_path / "scoring" / folder_name(model())).mkdir(parents=True)
+    return Machine(config, None, "/nonexistent/socket")
+
+
+@pytest.fixture
+def files(machine):
+    """Where the scoring files of this model belong; whole ones are there."""
+    folder = machine.config.scoring / folder_name(model())
+    strangers = cohort(model())
+    (folder / COHORT).write_bytes(encode_cohort(strangers))
+    (folder / CALIBRATION).write_bytes(encode_calibration(calibration(model(), strangers)))
+    return folder
+
+
+def test_without_a_calibration_it_warns_and_tells_the_command(machine):
+    check = check_scoring(machine)
+    assert (check.id, check.state) == ("scoring", WARN)
+    assert "uncalibrated" in check.found
+    assert "voiceauth calibrate FOLDER" in check.fix
+
+
+def test_whole_files_of_this_model_are_right(machine, files):
+    check = check_scoring(machine)
+    assert check.state == OK, check
+    for part in ("25 speakers", "3,000 independent trials", str(files)):
+        assert part in check.found
+
+
+def test_a_cohort_alone_is_no_calibration(machine, files):
+    (files / CALIBRATION).unlink()
+    check = check_scoring(machine)
+    assert (check.state, "uncalibrated" in check.found) == (WARN, True)
+
+
+def torn_cohort(folder):
+    whole = (folder / COHORT).read_bytes()
+    (folder / COHORT).write_bytes(whole[: len(whole) // 2])
+    return COHORT
+
+
+def torn_calibration(folder):
+    whole = (folder / CALIBRATION).read_bytes()
+    (folder / CALIBRATION).write_bytes(whole[: len(whole) // 2])
+    return CALIBRATION
+
+
+def empty_cohort(folder):
+    (folder / COHORT).write_bytes(b"")
+    return COHORT
+
+
+def cohort_of_other_weights(folder):
+    (folder / COHORT).write_bytes(encode_cohort(cohort(model(digest="ab" * 32))))
+    return COHORT
+
+
+def cohort_of_another_revision(folder):
+    (folder / COHORT).write_bytes(encode_cohort(cohort(model("main"))))
+    return COHORT
+
+
+def calibration_of_other_weights(folder):
+    of = model(digest="ab" * 32)
+    (folder / CALIBRATION).write_bytes(encode_calibration(calibration(of, cohort(model()))))
+    return CALIBRATION
+
+
+def calibration_of_another_cohort(folder):
+    (folder / CALIBRATION).write_bytes(encode_calibration(calibration(model(), cohort(model(), seed=1))))
+    return CALIBRATION
+
+
+def calibration_without_a_cohort(folder):
+    (folder / COHORT).unlink()
+    return CALIBRATION
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        torn_cohort,
+        torn_calibration,
+        empty_cohort,
+        cohort_of_other_weights,
+        cohort_of_another_revision,
+        calibration_of_other_weights,
+        calibration_of_another_cohort,
+        calibration_without_a_cohort,
+    ],
+)
+def test_files_that_are_torn_or_of_something_else_are_a_failure_that_names_them(machine, files, spoil):
+    name = spoil(files)
+    check = check_scoring(machine)
+    assert (check.state, check.code) == (FAIL, ExitCode.STORAGE), check
+    assert str(files / name) in check.found
+    assert "voiceauth calibrate" in check.fix
+
+
+def test_a_threshold_of_one_s_own_puts_the_calibration_out_of_use(machine, files):
+    config = dataclasses.replace(machine.config, decision=DecisionConfig(threshold=0.5))
+    check = check_scoring(machine._replace(config=config))
+    assert (check.state, "decision.threshold" in check.fix) == (WARN, True)
+
+
+def test_of_a_model_that_is_not_there_nothing_is_known(machine):
+    config = dataclasses.replace(machine.config, model=ModelConfig(name=str(machine.config.scoring / "none")))
+    check = check_scoring(machine._replace(config=config))
+    assert (check.state, check.fix) == (WARN, "see model.cached")
+
+
+@pytest.mark.parametrize(
+    ("status", "state"), [(None, OK), ({"model": {"calibrated": True}}, OK), ({"model": {"calibrated": False}}, WARN)]
+)
+def test_a_folder_that_only_the_daemon_may_see_is_judged_by_what_it_says(machine, files, monkeypatch, status, state):
+    def closed(*_):
+        raise PermissionError
+
+    monkeypatch.setattr("voiceauthd.scoring.backend.load_backend", closed)  # root may see everything
+    check = check_scoring(machine._replace(status=status))
+    assert (check.state, "closed to this user" in check.found) == (state, True)
