@@ -16,6 +16,7 @@ from voiceauthd.embed.embedding import ModelId
 from voiceauthd.errors import StorageError
 from voiceauthd.scoring.calibration import (
     INPUTS,
+    LARGEST,
     Calibration,
     Evidence,
     Range,
@@ -198,12 +199,13 @@ def what_is_made_of(data: bytes) -> Calibration | None:
 
 
 FINITE = st.floats(allow_nan=False, allow_infinity=False)
+LIKELY = st.floats(-LARGEST, LARGEST)
 
 
 @settings(deadline=None)
 @given(
-    offset=FINITE,
-    weights=st.tuples(st.floats(30.0, 1e6), FINITE, FINITE, st.floats(-5.0, 5.0), FINITE, FINITE),
+    offset=LIKELY,
+    weights=st.tuples(st.floats(30.0, LARGEST), LIKELY, LIKELY, st.floats(-5.0, 5.0), LIKELY, LIKELY),
     alarms=st.lists(st.floats(0.0, 30.0), max_size=9).map(tuple),
     speakers=st.lists(st.text(max_size=8), max_size=5).map(tuple),
     cllr=FINITE,
@@ -269,6 +271,7 @@ WEIGHTS = CALIBRATION.weights
         {"format": "voiceauthd-calibration 2"},
         {"offset": ...},
         {"offset": None},
+        {"offset": 2.9e17},  # whatever the score, it would be accepted
         {"more": 1},
         {"weights": WEIGHTS[:-1]},
         {"weights": (*WEIGHTS, 1.0)},

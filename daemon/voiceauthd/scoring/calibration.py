@@ -26,6 +26,11 @@ INPUTS = ("normalised", "level", "log_net_speech", "normalised_log_net_speech", 
 
 FORMAT = "voiceauthd-calibration 1"
 
+AGAIN = "fit it again with `voiceauth calibrate`"
+
+LARGEST = 1e4
+"""No offset, weight or ratio is beyond this: a cosine changes by 2 at most, and a ratio of a hundred is certainty."""
+
 CONFIDENCE = 0.95
 """Of the bound on the false-accept rate that a number of trials supports."""
 
@@ -141,8 +146,10 @@ def inputs_of(evidence: Evidence, snr_db: float) -> NDArray[np.float64]:
 
 
 def encode_calibration(calibration: Calibration) -> bytes:
-    """The content of a calibration's file."""
-    return msgspec.json.format(msgspec.json.encode(calibration), indent=1) + b"\n"
+    """The content of a calibration's file. Raises `StorageError` for what `decode_calibration` would refuse."""
+    data = msgspec.json.format(msgspec.json.encode(calibration), indent=1) + b"\n"
+    _check(msgspec.json.decode(data, type=Calibration), "what was fitted")
+    return data
 
 
 def decode_calibration(data: bytes, model: ModelId, cohort: str, place: str) -> Calibration:
@@ -150,32 +157,18 @@ def decode_calibration(data: bytes, model: ModelId, cohort: str, place: str) -> 
 
     Raises `StorageError`: reason `bad_calibration` if it is torn or makes no sense, `wrong_model`, `wrong_cohort`.
     """
-    again = "fit it again with `voiceauth calibrate`"
     try:
         found = msgspec.json.decode(data, type=Calibration)
     except (ValueError, RecursionError) as error:
-        raise StorageError(f"{place} is no calibration ({error}): {again}", "bad_calibration") from error
-    numbers = (found.offset, *found.weights, found.snr_unknown, *found.alarms)
-    ranges = (found.net_speech, found.exemplars, found.snr_db)
-    sound = (
-        found.format == FORMAT
-        and len(found.weights) == len(INPUTS)
-        and all(map(math.isfinite, numbers))
-        and all(math.isfinite(each.low) and each.low <= each.high < math.inf for each in ranges)
-        and found.net_speech.low > 0.0
-        and found.exemplars.low >= 1.0
-        and all(found.slope(end) > 0.0 for end in (found.net_speech.low, found.net_speech.high))
-        and len(found.alarms) <= found.pairs
-    )
-    if not sound:
-        raise StorageError(f"{place} is no calibration (numbers that make no sense): {again}", "bad_calibration")
+        raise StorageError(f"{place} is no calibration ({error}): {AGAIN}", "bad_calibration") from error
+    _check(found, place)
     if found.model != model_record(model):
         made_for = f"{found.model.get('name')} ({str(found.model.get('digest'))[:12]})"
         raise StorageError(
-            f"{place} is the calibration of {made_for}, but the model is {model}: {again}", "wrong_model"
+            f"{place} is the calibration of {made_for}, but the model is {model}: {AGAIN}", "wrong_model"
         )
     if found.cohort != cohort:
-        raise StorageError(f"{place} was fitted with another cohort than the one in use: {again}", "wrong_cohort")
+        raise StorageError(f"{place} was fitted with another cohort than the one in use: {AGAIN}", "wrong_cohort")
     return found
 
 
@@ -197,3 +190,21 @@ def model_record(model: ModelId) -> dict[str, str | int]:
         "preprocessing": model.preprocessing,
         "dimension": model.dimension,
     }
+
+
+def _check(found: Calibration, place: str) -> None:
+    """Raises `StorageError`, reason `bad_calibration`, for numbers that make no sense."""
+    numbers = (found.offset, *found.weights, found.snr_unknown, *found.alarms)
+    ranges = (found.net_speech, found.exemplars, found.snr_db)
+    sound = (
+        found.format == FORMAT
+        and len(found.weights) == len(INPUTS)
+        and all(abs(number) <= LARGEST for number in numbers)  # NaN is not
+        and all(math.isfinite(each.low) and each.low <= each.high < math.inf for each in ranges)
+        and found.net_speech.low > 0.0
+        and found.exemplars.low >= 1.0
+        and all(found.slope(end) > 0.0 for end in (found.net_speech.low, found.net_speech.high))
+        and len(found.alarms) <= found.pairs
+    )
+    if not sound:
+        raise StorageError(f"{place} is no calibration (numbers that make no sense): {AGAIN}", "bad_calibration")
