@@ -104,6 +104,17 @@ def test_a_test_without_a_window_is_no_row_and_neither_is_an_enrolment(people, c
     assert len(rows.target) == 2 * (len(people.enrolments) - 1) * (len(people.tests) - 1)
 
 
+def test_profiles_that_are_never_tested_with_their_own_voice_bear_out_a_policy_but_are_not_fitted_on(material, cohort):
+    silent = [material.people.index(f"person {number}") for number in range(10)]
+    own = np.isin(material.enrolled, silent)
+    without_targets = material.part(~(own & material.target))
+    fitted = calibration_of(without_targets, MODEL, cohort, ())
+    assert fitted.weights == calibration_of(material.part(~own), MODEL, cohort, ()).weights
+    assert fitted.weights != calibration_of(material, MODEL, cohort, ()).weights
+    told = CrossValidation(without_targets, MODEL, cohort).ratios()
+    assert demonstrate(without_targets, told).pairs == demonstrate(material, np.zeros(len(material.target))).pairs
+
+
 def test_many_ratios_at_once_are_those_of_the_calibration_one_by_one(material, cohort):
     calibration = calibration_of(material, MODEL, cohort, ())
     inputs = material.inputs()[:40].copy()

@@ -137,13 +137,15 @@ class CrossValidation:
 def calibration_of(
     material: Material, model: ModelId, cohort: Cohort, sources: tuple[str, ...], support: Support = UNKNOWN
 ) -> Calibration:
-    """Fitted on all rows.
+    """Fitted on all rows of profiles that have target trials.
 
     Raises `ModelError`, reason `not_calibrated`, as `fitting.fit` does, for no rows, and if a higher score would mean
     less for some length of speech.
     """
     if not len(material.target):
         raise ModelError("no trial has enough speech to be calibrated with", "not_calibrated")
+    if material.target.any():  # else `fit` tells what is missing
+        material = material.of_both_kinds()
     snr = material.snr_db[~np.isnan(material.snr_db)]
     snr_unknown = float(np.mean(snr)) if len(snr) else 0.0
     inputs = known_snr(material.inputs(), snr_unknown)

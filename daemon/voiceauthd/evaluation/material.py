@@ -92,6 +92,11 @@ class Material:
         found = (normalised, level, net_speech, normalised * net_speech, np.log(self.exemplars), self.snr_db)
         return np.stack(found, axis=1)
 
+    def of_both_kinds(self) -> Material:
+        """The rows of profiles that are tested with their own voice, too. Non-targets alone tell nothing of where the
+        targets of a profile lie, and many such profiles would stand for all others."""
+        return self.part(np.isin(self.profile, self.profile[self.target]))
+
     def part(self, chosen: Bools) -> Material:
         """The rows that are chosen."""
         return replace(
