@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 
-import numpy as np
 import pytest
+from backends import made_up_calibration, made_up_cohort
 
 from voiceauthd.cli.check import FAIL, OK, WARN, Machine
 from voiceauthd.cli.check_scoring import check_scoring
@@ -14,43 +14,14 @@ from voiceauthd.config.schema import Config, DecisionConfig, ModelConfig
 from voiceauthd.embed.embedding import ModelId
 from voiceauthd.errors import ExitCode
 from voiceauthd.scoring.backend import CALIBRATION, COHORT, folder_name
-from voiceauthd.scoring.calibration import FORMAT, INPUTS, Calibration, Range, encode_calibration, model_record
-from voiceauthd.scoring.cohort import Cohort, encode_cohort, make_cohort
+from voiceauthd.scoring.calibration import encode_calibration, model_record
+from voiceauthd.scoring.cohort import encode_cohort
 
 WEIGHTS = b"no weights: nothing loads them here"
 
 
 def model(revision: str = "local", digest: str = hashlib.sha256(WEIGHTS).hexdigest()) -> ModelId:
     return ModelId("tiny", revision, digest, "plain/1", 4)
-
-
-def cohort(of: ModelId, seed: int = 0) -> Cohort:
-    numbers = np.random.default_rng(seed).standard_normal((25, of.dimension))
-    rows = (numbers / np.linalg.norm(numbers, axis=1, keepdims=True)).astype(np.float32)
-    return make_cohort(of, [(f"stranger {index}", row) for index, row in enumerate(rows)], ("made up, CC0",))
-
-
-def calibration(of: ModelId, strangers: Cohort) -> Calibration:
-    return Calibration(
-        format=FORMAT,
-        model=model_record(of),
-        cohort=strangers.digest,
-        offset=-10.0,
-        weights=(20.0, *(0.0,) * (len(INPUTS) - 1)),
-        net_speech=Range(1.0, 20.0),
-        exemplars=Range(1.0, 10.0),
-        snr_db=Range(0.0, 40.0),
-        snr_unknown=25.0,
-        target=500,
-        nontarget=4000,
-        speakers=("one", "two"),
-        pairs=3000,
-        alarms=(),
-        cllr=0.03,
-        mincllr=0.02,
-        sources=("made up, CC0",),
-        created="2026-01-01T00:00:00Z",
-    )
 
 
 @pytest.fixture
@@ -69,9 +40,9 @@ def machine(tmp_path):
 def files(machine):
     """Where the scoring files of this model belong; whole ones are there."""
     folder = machine.config.scoring / folder_name(model())
-    strangers = cohort(model())
+    strangers = made_up_cohort(model())
     (folder / COHORT).write_bytes(encode_cohort(strangers))
-    (folder / CALIBRATION).write_bytes(encode_calibration(calibration(model(), strangers)))
+    (folder / CALIBRATION).write_bytes(encode_calibration(made_up_calibration(strangers)))
     return folder
 
 
@@ -113,23 +84,25 @@ def empty_cohort(folder):
 
 
 def cohort_of_other_weights(folder):
-    (folder / COHORT).write_bytes(encode_cohort(cohort(model(digest="ab" * 32))))
+    (folder / COHORT).write_bytes(encode_cohort(made_up_cohort(model(digest="ab" * 32))))
     return COHORT
 
 
 def cohort_of_another_revision(folder):
-    (folder / COHORT).write_bytes(encode_cohort(cohort(model("main"))))
+    (folder / COHORT).write_bytes(encode_cohort(made_up_cohort(model("main"))))
     return COHORT
 
 
 def calibration_of_other_weights(folder):
     of = model(digest="ab" * 32)
-    (folder / CALIBRATION).write_bytes(encode_calibration(calibration(of, cohort(model()))))
+    (folder / CALIBRATION).write_bytes(
+        encode_calibration(made_up_calibration(made_up_cohort(model()), model=model_record(of)))
+    )
     return CALIBRATION
 
 
 def calibration_of_another_cohort(folder):
-    (folder / CALIBRATION).write_bytes(encode_calibration(calibration(model(), cohort(model(), seed=1))))
+    (folder / CALIBRATION).write_bytes(encode_calibration(made_up_calibration(made_up_cohort(model(), seed=1))))
     return CALIBRATION
 
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
+from backends import made_up_calibration, made_up_cohort
 from daemon_box import Box
-from daemon_stub import BANDS, Spectrum
+from daemon_stub import Spectrum
 
 from voiceauthd.errors import ExitCode
 from voiceauthd.scoring.backend import CALIBRATION, COHORT, folder_name
-from voiceauthd.scoring.calibration import FORMAT, INPUTS, Calibration, Range, encode_calibration, model_record
-from voiceauthd.scoring.cohort import encode_cohort, make_cohort
+from voiceauthd.scoring.calibration import encode_calibration
+from voiceauthd.scoring.cohort import encode_cohort
 
 PAIRS = 40_000
 
@@ -20,31 +20,8 @@ def write_backend(folder: Path, seed: int) -> Path:
     """A cohort of made-up strangers and a calibration that fits it. Returns the folder of the model."""
     own = folder / folder_name(Spectrum.model)
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
-    vectors = np.random.default_rng(seed).standard_normal((30, BANDS)).astype(np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    cohort = make_cohort(
-        Spectrum.model, [(f"stranger {index}", row) for index, row in enumerate(vectors)], ("made up",)
-    )
-    calibration = Calibration(
-        format=FORMAT,
-        model=model_record(Spectrum.model),
-        cohort=cohort.digest,
-        offset=-10.0,
-        weights=(20.0, *(0.0,) * (len(INPUTS) - 1)),
-        net_speech=Range(1.0, 20.0),
-        exemplars=Range(1.0, 10.0),
-        snr_db=Range(0.0, 40.0),
-        snr_unknown=25.0,
-        target=100,
-        nontarget=PAIRS,
-        speakers=("one", "two"),
-        pairs=PAIRS,
-        alarms=(),
-        cllr=0.03,
-        mincllr=0.02,
-        sources=("made up",),
-        created="2026-01-01T00:00:00Z",
-    )
+    cohort = made_up_cohort(Spectrum.model, seed)
+    calibration = made_up_calibration(cohort, pairs=PAIRS)
     (own / COHORT).write_bytes(encode_cohort(cohort))
     (own / CALIBRATION).write_bytes(encode_calibration(calibration))
     return own

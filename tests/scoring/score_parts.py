@@ -6,14 +6,14 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
-import msgspec
 import numpy as np
+from backends import made_up_calibration
 from hypothesis import strategies as st
 
 from voiceauthd.audio.block import RATE
 from voiceauthd.embed.embedding import Embedding, ModelId, Vector
 from voiceauthd.profiles.profile import Exemplar, Profile, new_uid, timestamp
-from voiceauthd.scoring.calibration import FORMAT, Calibration, Evidence, Range, model_record
+from voiceauthd.scoring.calibration import Calibration, Evidence
 from voiceauthd.scoring.cohort import Cohort, make_cohort
 from voiceauthd.scoring.decide import Rule
 from voiceauthd.scoring.decision import Score
@@ -107,24 +107,10 @@ def evidence(
 
 def calibration(**changes: object) -> Calibration:
     """One that says 0 at a normalised score of 0.3, and belongs to `strangers()`."""
-    plain = Calibration(
-        format=FORMAT,
-        model=model_record(MODEL),
-        cohort=strangers().digest,
-        offset=-9.0,
-        weights=(30.0, -2.0, 0.5, 1.5, 0.25, 0.01),
-        net_speech=Range(1.0, 20.0),
-        exemplars=Range(1.0, 10.0),
-        snr_db=Range(0.0, 40.0),
-        snr_unknown=25.0,
-        target=500,
-        nontarget=4000,
-        speakers=tuple(f"speaker {index}" for index in range(60)),
-        pairs=3000,
-        alarms=(),
-        cllr=0.03,
-        mincllr=0.025,
-        sources=("made up, CC0",),
-        created="2026-01-01T00:00:00Z",
-    )
-    return msgspec.structs.replace(plain, **changes)
+    plain = {
+        "offset": -9.0,
+        "weights": (30.0, -2.0, 0.5, 1.5, 0.25, 0.01),
+        "speakers": tuple(f"speaker {index}" for index in range(60)),
+        "mincllr": 0.025,
+    }
+    return made_up_calibration(strangers(), **plain | changes)

@@ -14,6 +14,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+from backends import made_up_calibration
 
 from voiceauthd.audio.block import RATE, Samples
 from voiceauthd.config.schema import Config
@@ -25,7 +26,6 @@ from voiceauthd.profiles.profile import Exemplar, Profile, new_uid, timestamp
 from voiceauthd.profiles.store import ProfileStore
 from voiceauthd.protocol.wire import Reply, Request
 from voiceauthd.scoring.backend import NO_BACKEND, Backend
-from voiceauthd.scoring.calibration import FORMAT, INPUTS, Calibration, Range, model_record
 from voiceauthd.scoring.cohort import Cohort, make_cohort
 from voiceauthd.scoring.policy import MONITOR, make_policies
 from voiceauthd.scoring.similarity import make_gallery
@@ -58,27 +58,7 @@ def cohort(sources: tuple[str, ...] = ("made up, CC0",)) -> Cohort:
 def ratios(pairs: int, **changes: object) -> Backend:
     """A calibration from so many independent trials, none of which was an alarm."""
     strangers = cohort(**changes)
-    calibration = Calibration(
-        format=FORMAT,
-        model=model_record(MODEL),
-        cohort=strangers.digest,
-        offset=-10.0,
-        weights=(20.0, *(0.0,) * (len(INPUTS) - 1)),
-        net_speech=Range(1.0, 20.0),
-        exemplars=Range(1.0, 10.0),
-        snr_db=Range(0.0, 40.0),
-        snr_unknown=25.0,
-        target=500,
-        nontarget=4000,
-        speakers=("one", "two"),
-        pairs=pairs,
-        alarms=(),
-        cllr=0.03,
-        mincllr=0.02,
-        sources=("made up, CC0",),
-        created=timestamp(),
-    )
-    return Backend(strangers, calibration)
+    return Backend(strangers, made_up_calibration(strangers, pairs=pairs))
 
 
 UNCALIBRATED = NO_BACKEND

@@ -26,6 +26,7 @@ from voiceauthd.evaluation.trials import Trial
 from voiceauthd.profiles.profile import Profile
 from voiceauthd.scoring.decide import Rule
 from voiceauthd.scoring.decision import Outcome
+from voiceauthd.scoring.limits import clopper_pearson
 from voiceauthd.scoring.policy import NAMES, make_policies
 from voiceauthd.scoring.sequential import Compare, Verification
 from voiceauthd.scoring.similarity import compare
@@ -142,12 +143,7 @@ def run_session(heard: Heard, against: Compare, rule: Rule, config: Config) -> R
 
 def share(count: int, of: int) -> Share:
     """With its interval, both limits of which are exact."""
-    from scipy.stats import beta
-
-    tail = (1.0 - CONFIDENCE) / 2.0
-    low = float(beta.ppf(tail, count, of - count + 1)) if count else 0.0
-    high = float(beta.ppf(1.0 - tail, count + 1, of - count)) if count < of else 1.0
-    return Share(count, of, low, high)
+    return Share(count, of, *clopper_pearson(count, of, (1.0 - CONFIDENCE) / 2.0))
 
 
 def _attempt(verification: Verification, waiting: deque[tuple[Window, Embedding]], config: Config) -> tuple[bool, int]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from voiceauthd.embed.embedding import ModelId
 from voiceauthd.errors import StorageError
+from voiceauthd.scoring.limits import clopper_pearson
 
 INPUTS = ("normalised", "level", "log_net_speech", "normalised_log_net_speech", "log_exemplars", "snr_db")
 """What is weighed, in the order of `Calibration.weights`."""
@@ -122,12 +123,10 @@ class Calibration(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         The upper limit of Clopper and Pearson (1934) for the pairs that came out above; with none of N, 3/N. 1 where
         nothing is demonstrated, as for a bound below 0: `alarms` does not go down there.
         """
-        from scipy.stats import beta
-
         errors = sum(alarm >= bound for alarm in self.alarms)
         if not (0.0 <= bound < math.inf and errors < self.pairs):
             return 1.0
-        return float(beta.ppf(CONFIDENCE, errors + 1, self.pairs - errors))
+        return clopper_pearson(errors, self.pairs, 1.0 - CONFIDENCE)[1]
 
 
 def inputs_of(evidence: Evidence, snr_db: float) -> NDArray[np.float64]:
