@@ -7,8 +7,10 @@ bound to reject, and else when there is enough speech or no more time.
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections import Counter
 from collections.abc import Callable
+from typing import Generic, TypeVar
 
 from voiceauthd.config.schema import VerifyConfig
 from voiceauthd.embed.embedding import Embedding
@@ -19,107 +21,101 @@ from voiceauthd.speech.window import Window
 
 Compare = Callable[[Voice], list[Score]]
 
-
-class Verification:
-    """Is it `name`? Hears windows until it can decide."""
-
-    def __init__(self, name: str, compare: Compare, rule: Rule, config: VerifyConfig) -> None:
-        self.name = name
-        self.rule = rule
-        self._compare = compare
-        self._heard = _Heard(config)
-
-    @property
-    def net_speech(self) -> float:
-        """Seconds of speech so far."""
-        return self._heard.net_speech
-
-    def refuse(self, reason: str) -> None:
-        """A window did not pass the gate, for this reason."""
-        self._heard.refuse(reason)
-
-    def hear(self, window: Window, embedding: Embedding) -> Decision | None:
-        """The decision, if this window brings it about; None: listen on. Raises `ModelError`."""
-        self._heard.add(window, embedding)
-        if not self._heard.enough:
-            return None
-        decision = self.decide()
-        clear = decision.outcome is Outcome.ACCEPT or decision.reason == "no_match"
-        return decision if clear or self._heard.all_there_will_be else None
-
-    def decide(self) -> Decision:
-        """What there is to say now, with no more speech to come. Raises `ModelError`."""
-        voice, reason = self._heard.voice()
-        if voice is None:
-            return Decision(Outcome.INCONCLUSIVE, reason)
-        return verify(self.name, self._compare(voice), voice.net_speech, voice.agreement, self.rule)
+Verdict = TypeVar("Verdict")
 
 
-class Identification:
-    """Who is it? Hears windows until it can decide."""
+class Sequential(Generic[Verdict]):
+    """What one request has heard, and whether that is enough. Hears windows until it can decide."""
 
     def __init__(self, compare: Compare, rule: Rule, config: VerifyConfig) -> None:
         self.rule = rule
         self._compare = compare
-        self._heard = _Heard(config)
-
-    @property
-    def net_speech(self) -> float:
-        """Seconds of speech so far."""
-        return self._heard.net_speech
-
-    def refuse(self, reason: str) -> None:
-        """A window did not pass the gate, for this reason."""
-        self._heard.refuse(reason)
-
-    def hear(self, window: Window, embedding: Embedding) -> Identified | None:
-        """The decision, if this window brings it about; None: listen on. Raises `ModelError`."""
-        self._heard.add(window, embedding)
-        if not self._heard.enough:
-            return None
-        identified = self.decide()
-        sure = identified.recognition is Recognition.KNOWN or self._heard.all_there_will_be
-        return identified if sure else None
-
-    def decide(self) -> Identified:
-        """What there is to say now, with no more speech to come. Raises `ModelError`."""
-        voice, reason = self._heard.voice()
-        if voice is None:
-            return Identified(Recognition.UNDECIDED, reason)
-        return identify(self._compare(voice), voice.net_speech, voice.agreement, self.rule)
-
-
-class _Heard:
-    """What one request has heard."""
-
-    def __init__(self, config: VerifyConfig) -> None:
         self._config = config
         self._pool = Pool()
         self._refused: Counter[str] = Counter()
 
     @property
     def net_speech(self) -> float:
+        """Seconds of speech so far."""
         return self._pool.net_speech
 
-    @property
-    def enough(self) -> bool:
-        return self.net_speech >= self._config.speech
-
-    @property
-    def all_there_will_be(self) -> bool:
-        return self.net_speech >= self._config.max_speech
-
-    def add(self, window: Window, embedding: Embedding) -> None:
-        self._pool.add(window, embedding)
-
     def refuse(self, reason: str) -> None:
+        """A window did not pass the gate, for this reason."""
         self._refused[reason] += 1
 
-    def voice(self) -> tuple[Voice | None, str]:
-        """What is to be judged; else None, and why there is nothing."""
-        voice = self._pool.voice() if self.enough else None
-        if voice is not None:
-            return voice, ""
+    def hear(self, window: Window, embedding: Embedding) -> Verdict | None:
+        """The decision, if this window brings it about; None: listen on. Raises `ModelError`."""
+        self._pool.add(window, embedding)
+        if not self._enough:
+            return None
+        verdict = self.decide()
+        return verdict if self._clear(verdict) or self.net_speech >= self._config.max_speech else None
+
+    def decide(self) -> Verdict:
+        """What there is to say now, with no more speech to come. Raises `ModelError`."""
+        voice = self._pool.voice() if self._enough else None
+        return self.nothing(self._why_nothing()) if voice is None else self._judge(voice)
+
+    @abstractmethod
+    def nothing(self, reason: str) -> Verdict:
+        """The decision without a voice to judge."""
+
+    @abstractmethod
+    def failed(self) -> Verdict:
+        """The decision when the model gave nothing that can be used. Accepts nobody."""
+
+    @abstractmethod
+    def _judge(self, voice: Voice) -> Verdict: ...
+
+    @abstractmethod
+    def _clear(self, verdict: Verdict) -> bool:
+        """Whether more speech is not worth waiting for."""
+
+    @property
+    def _enough(self) -> bool:
+        return self.net_speech >= self._config.speech
+
+    def _why_nothing(self) -> str:
         if self._refused:
-            return None, self._refused.most_common(1)[0][0]
-        return None, "too_little_speech" if self.net_speech > 0.0 else "no_speech"
+            return self._refused.most_common(1)[0][0]
+        return "too_little_speech" if self.net_speech > 0.0 else "no_speech"
+
+
+class Verification(Sequential[Decision]):
+    """Is it `name`?"""
+
+    def __init__(self, name: str, compare: Compare, rule: Rule, config: VerifyConfig) -> None:
+        super().__init__(compare, rule, config)
+        self.name = name
+
+    def nothing(self, reason: str) -> Decision:
+        """See `Sequential`."""
+        return Decision(Outcome.INCONCLUSIVE, reason)
+
+    def failed(self) -> Decision:
+        """See `Sequential`."""
+        return Decision(Outcome.REJECT, "embedding_failed")
+
+    def _judge(self, voice: Voice) -> Decision:
+        return verify(self.name, self._compare(voice), voice.net_speech, voice.agreement, self.rule)
+
+    def _clear(self, verdict: Decision) -> bool:
+        return verdict.outcome is Outcome.ACCEPT or verdict.reason == "no_match"
+
+
+class Identification(Sequential[Identified]):
+    """Who is it?"""
+
+    def nothing(self, reason: str) -> Identified:
+        """See `Sequential`."""
+        return Identified(Recognition.UNDECIDED, reason)
+
+    def failed(self) -> Identified:
+        """See `Sequential`."""
+        return Identified(Recognition.UNDECIDED, "embedding_failed")
+
+    def _judge(self, voice: Voice) -> Identified:
+        return identify(self._compare(voice), voice.net_speech, voice.agreement, self.rule)
+
+    def _clear(self, verdict: Identified) -> bool:
+        return verdict.recognition is Recognition.KNOWN

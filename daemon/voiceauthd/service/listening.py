@@ -13,10 +13,9 @@ from voiceauthd.config.schema import Config
 from voiceauthd.errors import ModelError
 from voiceauthd.pipeline.happening import SourceChanged, SourceState
 from voiceauthd.pipeline.path import Failed, Heard, Refused
-from voiceauthd.profiles.profile import Profile
 from voiceauthd.scoring.advice import ADVICE
-from voiceauthd.scoring.decision import Decision, Identified, Outcome, Recognition
-from voiceauthd.scoring.sequential import Identification, Verification
+from voiceauthd.scoring.decision import Decision, Identified
+from voiceauthd.scoring.sequential import Identification, Sequential, Verdict, Verification
 from voiceauthd.service.ear import Ear, Sound
 from voiceauthd.service.replies import Reply, decision_reply, identified_reply
 from voiceauthd.service.requests import Call
@@ -25,50 +24,27 @@ from voiceauthd.speech.window import SpeechBegan
 log = logging.getLogger(__name__)
 
 
-async def verify(call: Call, ear: Ear, profile: Profile, verification: Verification, config: Config) -> Decision:
-    """Streams how it goes, and returns the decision; the caller of this sends it."""
-    progress = _Progress(call, config, {"name": call.parameters["name"]})
+async def follow(call: Call, ear: Ear, deciding: Sequential[Verdict], config: Config, fixed: Reply) -> Verdict:
+    """Streams how it goes, and returns the decision; the caller of this sends it. `fixed`: in every reply."""
+    progress = _Progress(call, config, fixed)
     deadline = await progress.begin(ear)
     while True:
         sound = await ear.hear(deadline)
         if sound is None or _ended(sound):
-            return verification.decide()
+            return deciding.decide()
         if (reason := _why_over(sound)) is not None:
-            return Decision(Outcome.INCONCLUSIVE, reason)
+            return deciding.nothing(reason)
         if isinstance(sound, Heard):
             try:
-                decision = verification.hear(sound.window, sound.embedding)
+                verdict = deciding.hear(sound.window, sound.embedding)
             except ModelError as failure:
-                log.error("verification of %r: %s", profile.name, failure)
-                return Decision(Outcome.REJECT, "embedding_failed")
-            if decision is not None:
-                return decision
+                log.error("%s%s: %s", call.name, f" of {fixed['name']!r}" if fixed else "", failure)
+                return deciding.failed()
+            if verdict is not None:
+                return verdict
         elif isinstance(sound, Refused):
-            verification.refuse(sound.reason)
-        await progress.tell(sound, verification.net_speech)
-
-
-async def identify(call: Call, ear: Ear, identification: Identification, config: Config) -> Identified:
-    """Streams how it goes, and returns the decision; the caller of this sends it."""
-    progress = _Progress(call, config, {})
-    deadline = await progress.begin(ear)
-    while True:
-        sound = await ear.hear(deadline)
-        if sound is None or _ended(sound):
-            return identification.decide()
-        if (reason := _why_over(sound)) is not None:
-            return Identified(Recognition.UNDECIDED, reason)
-        if isinstance(sound, Heard):
-            try:
-                identified = identification.hear(sound.window, sound.embedding)
-            except ModelError as failure:
-                log.error("identification: %s", failure)
-                return Identified(Recognition.UNDECIDED, "embedding_failed")
-            if identified is not None:
-                return identified
-        elif isinstance(sound, Refused):
-            identification.refuse(sound.reason)
-        await progress.tell(sound, identification.net_speech)
+            deciding.refuse(sound.reason)
+        await progress.tell(sound, deciding.net_speech)
 
 
 def verified_reply(

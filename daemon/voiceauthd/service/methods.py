@@ -108,7 +108,7 @@ class Methods:
         require_usable(policy)
         verification = Verification(profile.name, engine.recogniser.compare, policy.rule, config.verify)
         with self._claims.take(call.name, call.peer.uid), listen(self._state, self._hub) as ear:
-            decision = await listening.verify(call, ear, profile, verification, config)
+            decision = await listening.follow(call, ear, verification, config, {"name": call.parameters["name"]})
         ending = f"{decision.outcome.value}, {decision.reason}"
         log.info("verify %r by %s for %s: %s", profile.name, policy.name, call.peer, ending)
         await call.reply(listening.verified_reply(call, decision, verification, config, scores=scores))
@@ -120,7 +120,7 @@ class Methods:
         recogniser = engine.recogniser
         identification = Identification(recogniser.compare, recogniser.rule, config.verify)
         with self._claims.take(call.name, call.peer.uid), listen(self._state, self._hub) as ear:
-            identified = await listening.identify(call, ear, identification, config)
+            identified = await listening.follow(call, ear, identification, config, {})
         log.info("identify for %s: %s, %s", call.peer, identified.recognition.value, identified.reason)
         await call.reply(listening.identify_reply(identified, identification, config, scores))
 
