@@ -52,6 +52,13 @@ def count(text: str) -> int:
     return int(text)
 
 
+def whole(text: str) -> int:
+    """A whole number from 0 on. Raises `argparse.ArgumentTypeError`."""
+    if not (text.isascii() and text.isdigit() and int(text) < 10**6):
+        raise argparse.ArgumentTypeError(f"not a whole number from 0 to 999999: {text!r}")
+    return int(text)
+
+
 def add_socket(parser: argparse.ArgumentParser) -> None:
     """`--socket`, for every command that speaks to the daemon."""
     parser.add_argument(
@@ -62,3 +69,18 @@ def add_socket(parser: argparse.ArgumentParser) -> None:
 def add_json(parser: argparse.ArgumentParser, what: str = "print one JSON object, and nothing else") -> None:
     """`--json`, for every command whose answer a program may read."""
     parser.add_argument("--json", action="store_true", help=what)
+
+
+def add_model(parser: argparse.ArgumentParser) -> None:
+    """`--model`, for every command that loads a model itself."""
+    parser.add_argument("--model", metavar="NAME", help="a cached model or a folder (default: the configuration's)")
+
+
+def add_seed(parser: argparse.ArgumentParser) -> None:
+    """`--seed`, for every command that draws."""
+    parser.add_argument("--seed", metavar="S", type=whole, default=0, help="of all that is drawn (default: 0)")
+
+
+def add_no_cache(parser: argparse.ArgumentParser) -> None:
+    """`--no-cache`, for every command that hears recordings."""
+    parser.add_argument("--no-cache", action="store_true", help="hear everything anew, and keep nothing")

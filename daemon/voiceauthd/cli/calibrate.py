@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceauthd.cli.arguments import Parser, add_json
-from voiceauthd.cli.evaluate import Bar, configuration, whole
+from voiceauthd.cli.arguments import Parser, add_json, add_model, add_no_cache, add_seed
+from voiceauthd.cli.offline import Bar, configuration
 from voiceauthd.cli.output import Output, plain
 from voiceauthd.errors import ExitCode
 
@@ -41,15 +41,15 @@ def configure(parser: Parser) -> None:
         (ExitCode.CONFIG, ExitCode.MODEL, ExitCode.AUDIO, ExitCode.STORAGE),
     )
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="the folder of speech")
-    parser.add_argument("--model", metavar="NAME", help="a cached model or a folder (default: the configuration's)")
+    add_model(parser)
     parser.add_argument("--cohort", metavar="FILE", type=Path, help="of other people, from `voiceauth cohort build`")
     parser.add_argument("--output", metavar="DIR", type=Path, help="write it here, and not where the daemon looks")
     parser.add_argument(
         "--source", metavar="TEXT", help="where the speech is from, with its licence (default: FOLDER's name)"
     )
-    parser.add_argument("--seed", metavar="S", type=whole, default=0, help="of all that is drawn (default: 0)")
+    add_seed(parser)
     parser.add_argument("--force", action="store_true", help="replace the cohort and the calibration that are there")
-    parser.add_argument("--no-cache", action="store_true", help="hear everything anew, and keep nothing")
+    add_no_cache(parser)
     add_json(parser)
 
 

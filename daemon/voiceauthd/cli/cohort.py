@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceauthd.cli.arguments import Parser, add_json, count
+from voiceauthd.cli.arguments import Parser, add_json, add_model, add_no_cache, count
+from voiceauthd.cli.offline import Bar, configuration
 from voiceauthd.cli.output import Output, plain
 from voiceauthd.errors import ExitCode, ModelError, StorageError, UsageError
 
@@ -50,7 +51,7 @@ def configure(parser: Parser) -> None:
         _CODES,
     )
     build.add_argument("folder", metavar="FOLDER", type=Path, help="the folder of speech")
-    _add_model(build)
+    add_model(build)
     build.add_argument(
         "--files", metavar="N", type=count, default=FILES, help=f"recordings a speaker (default: {FILES})"
     )
@@ -61,7 +62,7 @@ def configure(parser: Parser) -> None:
     build.add_argument(
         "--force", action="store_true", help="replace the cohort that is there, and drop its calibration"
     )
-    build.add_argument("--no-cache", action="store_true", help="hear everything anew, and keep nothing")
+    add_no_cache(build)
     add_json(build)
     show: Parser = actions.add_parser("show", help="print which cohort and calibration are in use")
     show.explain(
@@ -70,7 +71,7 @@ def configure(parser: Parser) -> None:
         "voiceauth cohort show --json",
         _CODES,
     )
-    _add_model(show)
+    add_model(show)
     add_json(show)
 
 
@@ -108,13 +109,8 @@ def source_of(folder: Path, given: str | None) -> str:
     return plain(given if given is not None else folder.resolve().name)
 
 
-def _add_model(parser: Parser) -> None:
-    parser.add_argument("--model", metavar="NAME", help="a cached model or a folder (default: the configuration's)")
-
-
 def _build(arguments: argparse.Namespace, output: Output) -> int:
     from voiceauthd.cli import backend as kept
-    from voiceauthd.cli.evaluate import configuration
     from voiceauthd.evaluation.folders import speakers_in
 
     config = configuration(arguments)
@@ -149,7 +145,6 @@ def _build(arguments: argparse.Namespace, output: Output) -> int:
 
 def _show(arguments: argparse.Namespace, output: Output) -> int:
     from voiceauthd.cli import backend as kept
-    from voiceauthd.cli.evaluate import configuration
     from voiceauthd.config.resolve import scoring_folder
 
     config = configuration(arguments)
@@ -183,7 +178,6 @@ def _hear(
     """Some recordings of each speaker, as the daemon hears them."""
     import numpy as np
 
-    from voiceauthd.cli.evaluate import Bar
     from voiceauthd.evaluation.cache import Cache, default_cache
     from voiceauthd.evaluation.folders import pick
     from voiceauthd.evaluation.hearing import Job

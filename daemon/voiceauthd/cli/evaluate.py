@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import os
-import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceauthd.cli.arguments import Parser, add_json
+from voiceauthd.cli.arguments import Parser, add_json, add_model, add_no_cache, add_seed, whole
+from voiceauthd.cli.offline import Bar, configuration
 from voiceauthd.cli.output import Output, plain
 from voiceauthd.errors import ExitCode, UsageError
 
@@ -19,12 +17,6 @@ if TYPE_CHECKING:
     from voiceauthd.evaluation.evaluate import Evaluation, Scoring
 
 RESAMPLES = 1000
-
-BAR = 30
-"""Characters."""
-
-STEP = 10
-"""Per cent between two lines of progress where it cannot rewrite itself."""
 
 _EXAMPLES = """
 voiceauth evaluate recordings/                        the table
@@ -51,7 +43,7 @@ def configure(parser: Parser) -> None:
         (ExitCode.CONFIG, ExitCode.MODEL, ExitCode.AUDIO, ExitCode.STORAGE),
     )
     parser.add_argument("folder", metavar="FOLDER", type=Path, help="the folder with enroll.csv and trials.csv")
-    parser.add_argument("--model", metavar="NAME", help="a cached model or a folder (default: the configuration's)")
+    add_model(parser)
     parser.add_argument("--plots", metavar="DIR", type=Path, help="draw DET curve, histograms, calibration as PNG, SVG")
     parser.add_argument("--scores", metavar="FILE", type=Path, help="write the score of each trial, as CSV")
     parser.add_argument("--noise", metavar="DIR", type=Path, help="again with this noise, at 20, 10, 5 and 0 dB")
@@ -63,7 +55,7 @@ def configure(parser: Parser) -> None:
         default=RESAMPLES,
         help=f"resamples of the speakers (default: {RESAMPLES}; 0: no intervals)",
     )
-    parser.add_argument("--seed", metavar="S", type=whole, default=0, help="of all that is drawn (default: 0)")
+    add_seed(parser)
     how = parser.add_mutually_exclusive_group()
     how.add_argument(
         "--cross-validate",
@@ -71,7 +63,7 @@ def configure(parser: Parser) -> None:
         help="with calibrations fitted on these trials, a trial's speakers always left out",
     )
     how.add_argument("--raw", action="store_true", help="by raw cosine, without cohort and calibration")
-    parser.add_argument("--no-cache", action="store_true", help="hear everything anew, and keep nothing")
+    add_no_cache(parser)
     parser.add_argument("--include-doubtful", action="store_true", help="also the trials with label_doubt 1")
     add_json(parser)
 
@@ -109,43 +101,6 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     return ExitCode.OK
 
 
-class Bar:
-    """Shows how far it is: a bar on a terminal, else a line every `STEP` per cent."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        self._live = sys.stderr.isatty()
-        self._what = ""
-        self._began = 0.0
-        self._before = 0
-
-    def __call__(self, what: str, done: int, of: int) -> None:
-        """Done so many of so many."""
-        if what != self._what:
-            self._what, self._began, self._before = what, time.monotonic(), done
-        share = done / of if of else 1.0
-        if not self._live:
-            self._output.progress(f"{what}: {int(100.0 * share) // STEP * STEP} %")
-            return
-        full = int(share * BAR)
-        self._output.progress(f"{what} [{'#' * full}{'.' * (BAR - full)}] {done}/{of}{self._left(done, of)}")
-
-    def _left(self, done: int, of: int) -> str:
-        """How long it will take, from how long it took; what was there already took none."""
-        passed = time.monotonic() - self._began
-        if done <= self._before or passed < 2.0:
-            return ""
-        left = round(passed / (done - self._before) * (of - done))
-        return f"  {left // 60}:{left % 60:02d} left"
-
-
-def whole(text: str) -> int:
-    """A whole number from 0 on. Raises `argparse.ArgumentTypeError`."""
-    if not (text.isascii() and text.isdigit() and int(text) < 10**6):
-        raise argparse.ArgumentTypeError(f"not a whole number from 0 to 999999: {text!r}")
-    return int(text)
-
-
 def _scoring(arguments: argparse.Namespace, config: Config, model: ModelId) -> Scoring:
     """As asked for; else as the daemon scores with this model, here and now.
 
@@ -160,19 +115,6 @@ def _scoring(arguments: argparse.Namespace, config: Config, model: ModelId) -> S
     if arguments.cross_validate:
         return lambda trials, enrolments, sets: cross_validated(trials, enrolments, sets, model, backend.cohort)
     return lambda trials, enrolments, sets: BackendScorer(model, backend)
-
-
-def configuration(arguments: argparse.Namespace) -> Config:
-    """As configured, but for the model that was named."""
-    from dataclasses import replace
-
-    from voiceauthd.config.load import find_config, load_config
-
-    config = load_config(find_config(None, os.environ))
-    if arguments.model is None:
-        return config
-    # The revision of the configuration belongs to the model of the configuration.
-    return replace(config, model=replace(config.model, name=arguments.model, revision=None))
 
 
 def _prepare(arguments: argparse.Namespace) -> None:

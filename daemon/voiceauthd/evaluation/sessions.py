@@ -20,6 +20,7 @@ from voiceauthd.audio.block import RATE
 from voiceauthd.config.schema import Config
 from voiceauthd.embed.embedding import Embedding, ModelId
 from voiceauthd.errors import ModelError
+from voiceauthd.evaluation.figures import CONFIDENCE
 from voiceauthd.evaluation.scorer import ENROLLED, Enrolments, Scorer, Tests, enrol, gallery_of
 from voiceauthd.evaluation.takes import Take, on_one_clock
 from voiceauthd.evaluation.trials import Trial
@@ -35,8 +36,6 @@ from voiceauthd.speech.window import Window
 
 TRIES = 3
 """After which whoever asks gives up, as `pam_unix` and most lock screens do."""
-
-CONFIDENCE = 0.95
 
 Heard = tuple[tuple[Window, Embedding], ...]
 
