@@ -15,8 +15,9 @@ SETUP := $(VENV)/.setup-done
 
 # Debian's names. PortAudio is the microphone; the plugins are its way to PulseAudio and PipeWire.
 PACKAGES := libportaudio2 libsndfile1 libasound2-plugins
-# For tests alone, which are skipped without them: a virtual microphone, a systemd to boot, a shell's way to a socket.
-TEST_PACKAGES := pulseaudio pulseaudio-utils systemd-container socat flite
+# For tests alone, which are skipped without them: a virtual microphone, a systemd to boot, a shell's way to a socket, a
+# program that asks PAM, and one that asks before it makes somebody root.
+TEST_PACKAGES := pulseaudio pulseaudio-utils systemd-container socat flite pamtester sudo
 
 FETCH_OR_SKIP = $(BIN)/voiceauth model fetch campplus || echo "no CAM++: tests that need it will be skipped" >&2
 

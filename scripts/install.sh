@@ -14,8 +14,10 @@ prefix=${PREFIX:-/usr/local}
 home=/opt/voiceauthd
 config=/etc/voiceauthd/config.yaml
 state=/var/lib/voiceauthd
-commands=(voiceauthd voiceauth)
+commands=(voiceauthd voiceauth voiceauth-pam voiceauthd-prove)
 units=(voiceauthd.socket voiceauthd.service)
+proof_units=(voiceauthd-proof.socket voiceauthd-proof@.service)
+pam=/etc/pam.d/voiceauthd
 
 fail() { echo "$*" >&2; exit 1; }
 [ -f pyproject.toml ] && [ -d systemd ] || fail "run this from the top of the checkout"
@@ -37,9 +39,12 @@ put_package() {
     source=$(mktemp -d)
     trap 'rm -rf "$source"' EXIT
     cp -r pyproject.toml README.md LICENSE daemon "$source"
+    install -D -m 0755 scripts/voiceauth-pam "$source/scripts/voiceauth-pam"
     rm -rf "$source"/daemon/*.egg-info
     "$venv/bin/python" -m pip install --quiet --constraint constraints.txt "$source" ||
         fail "pip could not install the package (see above)"
+    # An executable of one line, as a full disk may leave it, is a shell's success; PAM would let everybody in.
+    cmp scripts/voiceauth-pam "$venv/bin/voiceauth-pam" || fail "voiceauth-pam was not installed whole"
 }
 
 # The addresses inside the environment's scripts, as they will be once DESTDIR is /.
@@ -67,8 +72,26 @@ put_units() {
         sed "s|/usr/local/bin|$prefix/bin|g" "systemd/$unit" >"$destdir$prefix/lib/systemd/system/$unit"
         sed "s|/usr/local/bin|$prefix/bin|g" "systemd/user/$unit" >"$destdir$prefix/lib/systemd/user/$unit"
     done
+    for unit in "${proof_units[@]}"; do
+        sed "s|/usr/local/bin|$prefix/bin|g" "systemd/$unit" >"$destdir$prefix/lib/systemd/system/$unit"
+    done
     install -D -m 0644 systemd/sysusers.d/voiceauthd.conf "$destdir$prefix/lib/sysusers.d/voiceauthd.conf"
     install -D -m 0644 systemd/tmpfiles.d/voiceauthd.conf "$destdir$prefix/lib/tmpfiles.d/voiceauthd.conf"
+}
+
+# By which the owner of a voice is asked for the password. One that is there is the administrator's.
+put_pam() {
+    local change=
+    if [ -e "$destdir$pam" ]; then
+        echo "kept $destdir$pam"
+        return
+    fi
+    install -d "$destdir${pam%/*}"
+    # Debian and SUSE have these two; others have one for both.
+    [ -e /etc/pam.d/common-auth ] || change='s/common-(auth|account)$/system-auth/'
+    sed -E "$change" systemd/pam.d/voiceauthd >"$destdir$pam.new"
+    chmod 0644 "$destdir$pam.new"
+    mv "$destdir$pam.new" "$destdir$pam"
 }
 
 do_install() {
@@ -79,6 +102,7 @@ do_install() {
     install -d "$destdir$prefix/bin"
     for command in "${commands[@]}"; do ln -sfn "$home/bin/$command" "$destdir$prefix/bin/$command"; done
     put_units
+    put_pam
     if [ -z "$destdir" ] && command -v systemd-sysusers >/dev/null; then
         systemd-sysusers "$prefix/lib/sysusers.d/voiceauthd.conf"
         systemd-tmpfiles --create "$prefix/lib/tmpfiles.d/voiceauthd.conf"
@@ -86,6 +110,7 @@ do_install() {
     if managed; then
         systemctl daemon-reload
         systemctl try-restart voiceauthd.service
+        if systemctl --quiet is-active voiceauthd.socket; then systemctl start voiceauthd-proof.socket; fi
     fi
     [ -n "$destdir" ] || cat <<END
 Installed. Next, once:
@@ -106,11 +131,13 @@ do_uninstall() {
     for unit in "${units[@]}"; do
         rm -f "$destdir$prefix/lib/systemd/system/$unit" "$destdir$prefix/lib/systemd/user/$unit"
     done
+    for unit in "${proof_units[@]}"; do rm -f "$destdir$prefix/lib/systemd/system/$unit"; done
     rm -f "$destdir$prefix/lib/sysusers.d/voiceauthd.conf" "$destdir$prefix/lib/tmpfiles.d/voiceauthd.conf"
     rm -rf "$destdir$home"
     if managed; then systemctl daemon-reload; fi
-    echo "Removed. Kept: $destdir$state (profiles and models), $destdir${config%/*} (configuration), the user voiceauthd."
-    echo "To remove these too: rm -r $destdir$state $destdir${config%/*}; userdel voiceauthd"
+    echo "Removed. Kept: $destdir$state (profiles and models), $destdir${config%/*} (configuration), the user voiceauthd,"
+    echo "$destdir$pam."
+    echo "To remove these too: rm -r $destdir$state $destdir${config%/*} $destdir$pam; userdel voiceauthd"
 }
 
 case ${1:-} in

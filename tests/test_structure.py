@@ -29,14 +29,16 @@ MAY_IMPORT = {
     "errors": set[str](),
     "config": {"errors"},
     **{room: {*SOUND[:place], *FOR_ALL} for place, room in enumerate(SOUND)},
+    "audit": {"errors"},
     "protocol": {"errors"},
     "client": {"protocol", "errors"},
-    "service": {*SOUND, *FOR_ALL, "protocol"},
-    "cli": {*SOUND, *FOR_ALL, "protocol", "client", "service"},
+    "login": {"client", "protocol", "errors"},
+    "service": {*SOUND, *FOR_ALL, "audit", "protocol"},
+    "cli": {*SOUND, *FOR_ALL, "audit", "protocol", "client", "login", "service"},
 }
 """Besides itself, and the package for its version."""
 
-STANDARD_LIBRARY_ONLY = {"", "errors", "protocol", "client"}
+STANDARD_LIBRARY_ONLY = {"", "errors", "audit", "protocol", "client"}
 
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 

@@ -29,6 +29,7 @@ class ExitCode(IntEnum):
     AUDIO = 11  # a recording or a take that cannot be used
     STORAGE = 12
     ALREADY_RUNNING = 13
+    LOCKED = 14  # too many failures; a password is not affected
     INTERNAL = 70
 
 
@@ -108,6 +109,28 @@ class WithdrawnError(VoiceauthError):
 
     exit_code = ExitCode.INCONCLUSIVE
     reason = "cancelled"
+
+
+class LockedError(VoiceauthError):
+    """A voice that failed too often is not listened to for a while. `seconds`: how long still."""
+
+    exit_code = ExitCode.LOCKED
+    reason = "locked"
+
+    def __init__(self, message: str, reason: str | None = None, *, seconds: float = 0.0) -> None:
+        super().__init__(message, reason)
+        self.seconds = seconds
+
+
+class TooOftenError(BusyError):
+    """More calls in a minute than a user may make. `limit` calls; `seconds` until the next one is taken."""
+
+    reason = "too_often"
+
+    def __init__(self, message: str, reason: str | None = None, *, limit: int = 0, seconds: float = 0.0) -> None:
+        super().__init__(message, reason)
+        self.limit = limit
+        self.seconds = seconds
 
 
 class DeniedError(VoiceauthError):

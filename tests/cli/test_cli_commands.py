@@ -119,28 +119,30 @@ def test_profiles_are_listed_with_the_refused_ones_and_why(tmp_path):
 def test_an_export_is_private_whole_and_never_over_another_file(tmp_path):
     target = tmp_path / "alice.json"
     with FakeDaemon(tmp_path / "s", lambda _: [done(document='{"secret": 1}')]) as daemon:
-        assert voiceauth("profiles", "export", "alice", str(target), socket=daemon.path).returncode == 0
+        words = ("profiles", "export", "--plain", "alice")
+        assert voiceauth(*words, str(target), socket=daemon.path).returncode == 0
         assert target.read_text() == '{"secret": 1}'
         assert target.stat().st_mode & 0o777 == 0o600
         target.write_text("mine")
-        again = voiceauth("profiles", "export", "alice", str(target), socket=daemon.path)
+        again = voiceauth(*words, str(target), socket=daemon.path)
         assert again.returncode == ExitCode.USAGE
         assert target.read_text() == "mine"
-        forced = voiceauth("profiles", "export", "alice", str(target), "--force", socket=daemon.path)
+        forced = voiceauth(*words, str(target), "--force", socket=daemon.path)
         assert forced.returncode == 0
         assert target.read_text() == '{"secret": 1}'
-        default = voiceauth("profiles", "export", "alice", socket=daemon.path, cwd=tmp_path)
+        default = voiceauth(*words, socket=daemon.path, cwd=tmp_path)
         assert default.returncode == 0
-        piped = voiceauth("profiles", "export", "alice", "-", socket=daemon.path)
+        piped = voiceauth(*words, "-", socket=daemon.path)
         assert piped.stdout == '{"secret": 1}\n'
-        climbing = voiceauth("profiles", "export", "../x", socket=daemon.path, cwd=tmp_path)
+        climbing = voiceauth("profiles", "export", "--plain", "../x", socket=daemon.path, cwd=tmp_path)
         assert climbing.returncode == ExitCode.USAGE
     assert {path.name for path in tmp_path.iterdir()} == {"s", "alice.json", "alice.profile.json"}
 
 
 def test_an_export_to_where_nothing_can_be_written_leaves_nothing(tmp_path):
     with FakeDaemon(tmp_path / "s", lambda _: [done(document="{}")]) as daemon:
-        result = voiceauth("profiles", "export", "alice", str(tmp_path / "no" / "x"), socket=daemon.path)
+        words = ("profiles", "export", "--plain", "alice", str(tmp_path / "no" / "x"))
+        result = voiceauth(*words, socket=daemon.path)
     assert result.returncode == ExitCode.STORAGE
     assert {path.name for path in tmp_path.iterdir()} == {"s"}
 

@@ -276,7 +276,7 @@ def test_profiles_travel_through_rename_export_delete_and_import(daemon, tmp_pat
         return voiceauth("profiles", *words, socket=daemon.socket)
 
     kept = tmp_path / "kept.json"
-    assert profiles("export", "ralph", str(kept)).returncode == 0
+    assert profiles("export", "--plain", "ralph", str(kept)).returncode == 0
     assert profiles("import", str(kept)).returncode == ExitCode.STORAGE  # it is there already
     assert profiles("rename", "ralph", "rolf").returncode == 0
     assert profiles("show", "rolf").returncode == 0

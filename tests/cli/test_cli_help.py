@@ -22,10 +22,11 @@ ROOT = Path(__file__).parents[2]
 HEAVY = {"torch", "numpy", "yaml", "soundfile", "sounddevice", "transformers", "dataclasses"}
 CLIENT_COMMANDS = ("verify", "identify", "monitor", "status", "reload", "profiles", "enroll")
 GROUPS = {
-    "profiles": ("list", "show", "rename", "delete", "export", "import"),
+    "profiles": ("list", "show", "rename", "delete", "export", "import", "unlock", "rekey"),
     "model": ("fetch", "list", "remove"),
     "config": ("check", "show", "default", "path"),
     "cohort": ("build", "show"),
+    "pam": ("install", "remove", "status"),
 }
 
 

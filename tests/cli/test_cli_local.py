@@ -30,6 +30,7 @@ IDS = [
     "daemon.ready",
     "daemon.owner",
     "systemd.unit",
+    "pam.services",
 ]
 
 

@@ -3,7 +3,8 @@
     python daemon_stub.py FOLDER voiceauthd --config FILE
 
 All else is the real daemon. While a file of one of these names is in FOLDER: `hold-load` the model does not finish
-loading, `hold-worker` it does not finish a forward, `hold-capture` no more sound is read.
+loading, `hold-worker` it does not finish a forward, `hold-capture` no more sound is read. Who is held makes a file
+`at-hold-load` and so on.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ BANDS = 64
 
 
 def wait_while(file: Path) -> None:
+    if file.exists():
+        file.with_name(f"at-{file.name}").touch()
     while file.exists():
         time.sleep(0.005)
 
@@ -48,9 +51,8 @@ class Spectrum:
         return unit_embedding((bands - bands.mean()).astype(np.float32), self.model)
 
 
-def main() -> None:
-    folder, program = Path(sys.argv[1]), sys.argv[2]
-    del sys.argv[1:3]
+def install(folder: Path) -> None:
+    """Puts the model and the source that obey the files in `folder` in the place of the real ones."""
 
     def load(_config: ModelConfig) -> Spectrum:
         wait_while(folder / "hold-load")
@@ -70,6 +72,10 @@ def main() -> None:
         return source
 
     engine.load_embedder, engine.make_source = load, make_source
+
+
+def run(program: str) -> None:
+    """Does not return. The rest of `sys.argv` is the program's."""
     if program == "voiceauthd":
         from voiceauthd.service.main import script
 
@@ -78,6 +84,13 @@ def main() -> None:
         from voiceauthd.cli.main import main as cli
 
         sys.exit(cli([program.removeprefix("voiceauth "), *sys.argv[1:]]))
+
+
+def main() -> None:
+    folder, program = Path(sys.argv[1]), sys.argv[2]
+    del sys.argv[1:3]
+    install(folder)
+    run(program)
 
 
 if __name__ == "__main__":

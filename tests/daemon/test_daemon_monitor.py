@@ -21,6 +21,7 @@ from voiceauthd.audio.file import read_recording
 from voiceauthd.cli.demo_script import judge
 from voiceauthd.config.load import load_config
 from voiceauthd.pipeline.path import Failed, Heard, follow
+from voiceauthd.profiles.keys import KEY_FILE
 from voiceauthd.service.engine import build_engine
 from voiceauthd.service.events import MAX_DROPPED
 from voiceauthd.speech.segmenter import Segmenter
@@ -165,6 +166,7 @@ def test_a_recording_streams_as_it_is_cut_and_compared_offline(shared: Box, conv
     """The same windows, the same scores, the same decisions; and then the stream ends."""
     shutil.copytree(shared.profiles, folder / "profiles", copy_function=shutil.copy2)
     (folder / "profiles").chmod(0o700)
+    shutil.copy2(shared.folder / KEY_FILE, folder)
     audio = {"source": str(conversation), "pace": "fast"}
     with Box(folder, {"audio": audio}, environment=with_model(), hears=False) as box:
         box.await_ready()

@@ -6,6 +6,7 @@ import grp
 import json
 import os
 import pwd
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,6 +16,7 @@ from daemon_box import Box, wait_until
 from daemon_room import voice
 
 from voiceauthd.protocol.interface import load
+from voiceauthd.service.access import TABLE, Role
 
 USERS = ("games", "www-data")
 """Accounts of every Debian: one whose voice is enrolled, and one who has nothing to do with it."""
@@ -22,6 +24,7 @@ USERS = ("games", "www-data")
 PYTHON = Path("/usr/bin/python3")
 
 DENIED = "org.varlink.service.PermissionDenied"
+NEEDED = "org.voiceauthd.ProofNeeded"
 
 
 @pytest.fixture(autouse=True)
@@ -119,7 +122,10 @@ def test_others_may_ask_how_it_is_and_nothing_else(enrolled: Box) -> None:
         ("RenameProfile", {"name": "games", "new_name": "www-data"}),
         ("ExportProfile", {"name": "games"}),
         ("ImportProfile", {"document": ""}),
+        ("Unlock", {"name": "games"}),
+        ("Rekey", {}),
         ("Reload", {}),
+        ("Vouch", {"uid": pwd.getpwnam("www-data").pw_uid}),
     ]
     info, status, listed, *others = call_as(enrolled, "www-data", *calls)
     assert info["parameters"]["protocol"] == 1
@@ -158,14 +164,42 @@ def test_root_gets_the_score_of_the_same_decision(enrolled: Box) -> None:
     assert decision["margin"] > 0
 
 
-def test_a_user_may_enrol_themself(box: Box) -> None:
+def test_a_user_may_enrol_themself_once_root_has_vouched_for_the_password(box: Box) -> None:
+    proof = box.ask("Vouch", uid=pwd.getpwnam("games").pw_uid)["proof"]
+    own = {"name": "games", "source": "recordings", "timeout": 0.2}
     calls = [
-        ("Enroll", {"name": "games", "source": "recordings", "timeout": 0.2}),
-        ("Enroll", {"name": "www-data", "source": "recordings", "timeout": 0.2}),
+        ("Enroll", own),
+        ("Enroll", own | {"name": "www-data", "proof": proof}),
+        ("Enroll", own | {"proof": proof}),
+        ("Enroll", own | {"proof": proof}),
     ]
-    own, others = call_as(box, "games", *calls)
-    assert own["error"] == "org.voiceauthd.EnrolmentIncomplete"
+    before, others, after, again = call_as(box, "games", *calls)
+    assert after["error"] == "org.voiceauthd.EnrolmentIncomplete"
     assert others["error"] == DENIED
+    assert before == again == {"error": NEEDED, "parameters": {"name": "games"}}
+
+
+def test_a_user_may_take_or_delete_the_own_voice_with_a_proof_only(enrolled: Box) -> None:
+    games, others = (pwd.getpwnam(user).pw_uid for user in USERS)
+    for method in ("ExportProfile", "DeleteProfile"):
+        stolen = enrolled.ask("Vouch", uid=games)["proof"]
+        assert call_as(enrolled, "www-data", (method, {"name": "games", "proof": stolen}))[0]["error"] == DENIED
+        foreign = enrolled.ask("Vouch", uid=others)["proof"]
+        for proof in ({}, {"proof": "guess"}, {"proof": foreign}):
+            assert call_as(enrolled, "games", (method, {"name": "games", **proof}))[0]["error"] == NEEDED
+    own = enrolled.ask("Vouch", uid=games)["proof"]
+    kept = call_as(enrolled, "games", ("ExportProfile", {"name": "games", "proof": own}))[0]["parameters"]["document"]
+    own = enrolled.ask("Vouch", uid=games)["proof"]
+    assert call_as(enrolled, "games", ("DeleteProfile", {"name": "games", "proof": own})) == [{"parameters": {}}]
+    assert enrolled.names() == ["Susan"]
+    enrolled.ask("ImportProfile", document=kept, name="games")
+
+
+def test_every_row_of_the_table_is_denied_to_somebody_here_or_open_to_all() -> None:
+    """So that a new method is not forgotten above."""
+    everybody = {method for method, roles in TABLE.items() if Role.ANYBODY in roles}
+    tried = set(re.findall(r'\(\s*"([A-Z][A-Za-z]+)",', Path(__file__).read_text(encoding="utf-8")))
+    assert set(TABLE) <= tried | everybody
 
 
 def test_nobody_else_may_send_recordings_for_a_claim(box: Box) -> None:

@@ -16,7 +16,9 @@ from daemon_caller import RefusedError
 from daemon_room import PEOPLE, takes, voice
 
 from voiceauthd.profiles.document import encode_profile, import_document
+from voiceauthd.profiles.keys import KEY_FILE, load_keys
 from voiceauthd.profiles.profile import new_uid
+from voiceauthd.profiles.sealed import seal_profile
 
 
 def accepted(box: Box, name: str, sound: str) -> bool:
@@ -131,7 +133,7 @@ def test_a_profile_of_another_model_is_listed_and_the_others_work(box: Box) -> N
     other = dataclasses.replace(profile.model, digest="ab" * 32)
     foreign = dataclasses.replace(profile, name="Newcomer", uid=new_uid(), model=other)
     file = box.profiles / "Newcomer.profile"
-    file.write_bytes(encode_profile(foreign))
+    file.write_bytes(seal_profile(foreign, load_keys(box.folder / KEY_FILE, {}).current))
     file.chmod(0o600)
     box.ask("Reload")
     shown = box.ask("ShowProfile", name="Newcomer")["profile"]
@@ -160,8 +162,8 @@ def small_disk(folder: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def test_a_full_disk_is_told_and_the_old_profile_stays(stub_at, small_disk: Path) -> None:
-    box = stub_at({"profiles": str(small_disk / "profiles")})
+def test_a_full_disk_is_told_and_the_old_profile_stays(stub_at, small_disk: Path, folder: Path) -> None:
+    box = stub_at({"profiles": str(small_disk / "profiles"), "state": str(folder)})
     before = box.enroll("Ralph", takes("Ralph"))[-1]["profile"]
     file = small_disk / "profiles" / "Ralph.profile"
     content = file.read_bytes()

@@ -76,6 +76,22 @@ def test_closing_it_ends_the_utterance(model: Model, world: World) -> None:
         world.wait(lambda seen: any(isinstance(each, SpeechEnded) for each in seen))
 
 
+def test_a_microphone_that_was_closed_has_forgotten_how_loud_the_room_was(model: Model, world: World) -> None:
+    source = Script()
+    with following(source, model, world) as live:
+        source.say(talk(1.5, 2.0, QUIET))
+        (before, *_) = world.wait_for_windows(1)
+        assert before.window.quality.snr_db is not None
+        live.release()
+        world.wait_for_state(SourceState.CLOSED)
+        live.need()
+        source.say(talk(0.0, 2.0, QUIET, first=round(60.0 * RATE)))
+        again = before.window.utterance + 1
+        world.wait(lambda seen: any(isinstance(each, Heard) and each.window.utterance == again for each in seen))
+    (after, *_) = [each for each in world.heard() if each.window.utterance == again]
+    assert after.window.quality.snr_db is None
+
+
 @pytest.mark.parametrize("way", ["a pipe", "always on"])
 def test_what_must_be_read_all_the_time_is(model: Model, world: World, way: str) -> None:
     source = Script()

@@ -12,6 +12,7 @@ import pytest
 
 from voiceauthd.embed.embedding import ModelId, Vector
 from voiceauthd.errors import StorageError
+from voiceauthd.profiles.keys import KEY_FILE, Keys, load_keys
 from voiceauthd.profiles.profile import Exemplar, Profile, new_uid, timestamp
 from voiceauthd.profiles.store import ProfileStore
 
@@ -29,6 +30,15 @@ def profile(name: str = "anna", model: ModelId = MODEL, count: int = 5, seed: in
         for number, vector in enumerate(unit_vectors(count, model.dimension, seed))
     )
     return Profile(name, new_uid(), 1, None, model, exemplars, timestamp(), timestamp())
+
+
+def keys_beside(where: Path) -> Keys:
+    """The keys of the store in `where`, which are made if there are none."""
+    return load_keys(where.parent / KEY_FILE, {})
+
+
+def open_store(where: Path, model: ModelId = MODEL) -> ProfileStore:
+    return ProfileStore(where, model, keys_beside(where))
 
 
 def names(store: ProfileStore) -> list[str]:

@@ -17,6 +17,7 @@ from voiceauthd.embed.embedding import Embedding, unit_mean
 from voiceauthd.errors import AudioError, ExitCode, ModelError, NotEnrolledError, StorageError, UsageError
 from voiceauthd.profiles.document import encode_profile
 from voiceauthd.profiles.enrolment import Enrolment
+from voiceauthd.profiles.keys import Keys, new_key
 from voiceauthd.profiles.profile import MAX_EXEMPLARS, Profile
 from voiceauthd.profiles.store import ProfileStore
 from voiceauthd.speech.window import Quality
@@ -40,7 +41,7 @@ def test_five_sentences_make_a_profile_that_can_be_stored(tmp_path_factory: pyte
     made = speaker.enrolment.finish()
     assert (made.name, made.owner_uid, made.generation, made.model) == ("anna", 1000, 1, MODEL)
     assert all(exemplar.condition == "default" for exemplar in made.exemplars)
-    store = ProfileStore(tmp_path_factory.mktemp("store"), MODEL)
+    store = ProfileStore(tmp_path_factory.mktemp("store"), MODEL, Keys(new_key()))
     assert encode_profile(store.add(made)) == encode_profile(store.get("anna"))
     assert float(np.dot(unit_mean([exemplar.vector for exemplar in made.exemplars]), ANNA)) > 0.9
 

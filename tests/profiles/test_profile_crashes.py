@@ -18,7 +18,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import pytest
-from profile_parts import MODEL, names, profile, profile_files, refused
+from profile_parts import names, open_store, profile, profile_files, refused
 
 from voiceauthd.errors import NotEnrolledError, StorageError
 from voiceauthd.profiles import folder as folder_module
@@ -36,7 +36,7 @@ def where(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(where: Path) -> ProfileStore:
-    return ProfileStore(where, MODEL)
+    return open_store(where)
 
 
 # A disk that fails.
@@ -78,7 +78,7 @@ def test_a_failing_disk_leaves_what_was_there(
         assert profile_files(where) == ["anna.profile"]
         assert [encode_profile(each) for each in store.all()] == [encode_profile(old)]
     store.add(profile("berta"))
-    assert names(ProfileStore(where, MODEL)) == ["anna", "berta"]
+    assert names(open_store(where)) == ["anna", "berta"]
 
 
 def test_a_disk_that_takes_a_part_at_a_time_gets_it_all(
@@ -87,7 +87,7 @@ def test_a_disk_that_takes_a_part_at_a_time_gets_it_all(
     write = os.write
     monkeypatch.setattr(folder_module.os, "write", lambda file, data: write(file, bytes(data[:100])))
     whole = store.add(profile("anna"))
-    assert (where / "anna.profile").read_bytes() == encode_profile(whole)
+    assert encode_profile(open_store(where).get("anna")) == encode_profile(whole)
 
 
 def test_a_folder_that_cannot_be_flushed_is_told(
@@ -103,7 +103,7 @@ def test_a_folder_that_cannot_be_flushed_is_told(
     monkeypatch.setattr(folder_module.os, "fsync", fail_on_folders)
     with refused("not_durable"):
         store.add(profile("anna"))
-    assert names(store) == names(ProfileStore(where, MODEL)) == ["anna"]
+    assert names(store) == names(open_store(where)) == ["anna"]
 
 
 def test_a_file_size_limit_leaves_the_old_profile_whole(store: ProfileStore, where: Path) -> None:
@@ -113,7 +113,7 @@ def test_a_file_size_limit_leaves_the_old_profile_whole(store: ProfileStore, whe
     def limited(answer: Connection) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
         try:
-            ProfileStore(where, MODEL).replace(profile("anna", seed=1))
+            open_store(where).replace(profile("anna", seed=1))
         except StorageError as error:
             answer.send(error.reason)
 
@@ -142,7 +142,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 def test_a_full_disk_leaves_all_profiles_whole(small_disk: Path) -> None:
     where = small_disk / "profiles"
-    store = ProfileStore(where, MODEL)
+    store = open_store(where)
     with refused("disk_full"):
         for number in range(20):
             store.add(profile(f"person {number}", count=8))
@@ -151,7 +151,7 @@ def test_a_full_disk_leaves_all_profiles_whole(small_disk: Path) -> None:
     assert not store.refused
     with refused("disk_full"):
         store.replace(profile(held[0], count=20))
-    again = ProfileStore(where, MODEL)
+    again = open_store(where)
     assert names(again) == held
     assert not again.refused
     assert len(profile_files(where)) == len(held)
@@ -184,7 +184,7 @@ def _kill_in_the_middle(act: Callable[[ProfileStore], None], where: Path, chance
     """Lets a child repeat `act`, and kills it at some moment after it has begun."""
 
     def work(answer: Connection) -> None:
-        store = ProfileStore(where, MODEL)
+        store = open_store(where)
         answer.send("working")
         while True:
             act(store)
@@ -214,7 +214,7 @@ def test_a_writer_killed_at_any_moment_leaves_the_old_or_the_new(store: ProfileS
     seen = set()
     for _ in range(30):
         _kill_in_the_middle(write, where, chance)
-        again = ProfileStore(where, MODEL)
+        again = open_store(where)
         assert not again.refused
         assert names(again) == ["anna", "berta"]
         content = tuple(e.vector.tobytes() for e in again.get("anna").exemplars)
@@ -234,7 +234,7 @@ def test_a_rename_killed_at_any_moment_leaves_one_of_the_two_names(store: Profil
     chance = random.Random(2)
     for _ in range(10):
         _kill_in_the_middle(rename, where, chance)
-        again = ProfileStore(where, MODEL)
+        again = open_store(where)
         assert not again.refused
         assert [each.uid for each in again.all()] == [uid]
         assert len(profile_files(where)) == 1
@@ -266,7 +266,7 @@ def test_a_crash_between_the_steps_of_a_rename_keeps_the_newer_name(
 
 def test_leftovers_of_a_crash_are_removed_when_the_store_opens(store: ProfileStore, where: Path) -> None:
     (where / f".voiceauthd-{'0' * 32}.tmp").write_bytes(b"half a pro")
-    ProfileStore(where, MODEL)
+    open_store(where)
     assert profile_files(where) == []
 
 
@@ -276,7 +276,7 @@ def test_leftovers_of_a_crash_are_removed_when_the_store_opens(store: ProfileSto
 def test_two_processes_lose_nothing_of_each_other(store: ProfileStore, where: Path) -> None:
     def writer(letter: str) -> Callable[[Connection], None]:
         def work(answer: Connection) -> None:
-            mine = ProfileStore(where, MODEL)
+            mine = open_store(where)
             for number in range(12):
                 mine.add(profile(f"{letter}{number}", count=1))
                 mine.replace(profile(f"{letter}{number}", count=2))
@@ -298,7 +298,7 @@ def test_only_one_of_two_processes_gets_a_name(where: Path, store: ProfileStore)
     start = forking.Barrier(2)
 
     def work(answer: Connection) -> None:
-        mine = ProfileStore(where, MODEL)
+        mine = open_store(where)
         start.wait(20)
         try:
             mine.add(profile("anna"))
@@ -316,7 +316,7 @@ def test_only_one_of_two_processes_gets_a_name(where: Path, store: ProfileStore)
 
 
 def test_a_change_by_another_process_is_seen_after_refresh(store: ProfileStore, where: Path) -> None:
-    other = ProfileStore(where, MODEL)
+    other = open_store(where)
     other.add(profile("anna"))
     with pytest.raises(NotEnrolledError):
         store.get("anna")

@@ -8,12 +8,14 @@ import stat
 from pathlib import Path
 
 import pytest
-from profile_parts import MODEL, names, profile, profile_files, refused
+from profile_parts import MODEL, names, open_store, profile, profile_files, refused
 
 from voiceauthd.embed.embedding import ModelId
 from voiceauthd.errors import NotEnrolledError, UsageError
 from voiceauthd.profiles.document import encode_profile, export_document, import_document
+from voiceauthd.profiles.keys import Keys, new_key
 from voiceauthd.profiles.names import file_name
+from voiceauthd.profiles.sealed import seal_profile
 from voiceauthd.profiles.store import ProfileStore
 
 OTHER_MODEL = ModelId("microsoft/wavlm-base-sv", "0a23162ffc49adcf42bdf836a00cb2eb45af3601", "ab" * 32, "1", 512)
@@ -28,13 +30,13 @@ def where(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def store(where: Path) -> ProfileStore:
-    return ProfileStore(where, MODEL)
+    return open_store(where)
 
 
 def test_what_was_added_is_there_in_a_new_process_and_private(store: ProfileStore, where: Path) -> None:
     whole = profile("Jürgen 100%")
     store.add(whole)
-    again = ProfileStore(where, MODEL)
+    again = open_store(where)
     assert encode_profile(again.get("jürgen 100%")) == encode_profile(whole)
     assert profile_files(where) == ["J%C3%BCrgen%20100%25.profile"]
     assert stat.S_IMODE(where.stat().st_mode) == 0o700
@@ -45,7 +47,7 @@ def test_what_was_added_is_there_in_a_new_process_and_private(store: ProfileStor
 def test_files_are_private_whatever_the_umask(where: Path) -> None:
     before = os.umask(0)
     try:
-        ProfileStore(where, MODEL).add(profile())
+        open_store(where).add(profile())
     finally:
         os.umask(before)
     assert stat.S_IMODE(where.stat().st_mode) == 0o700
@@ -122,14 +124,14 @@ def test_a_name_that_cannot_be_is_refused_everywhere(store: ProfileStore, where:
             act()
         assert caught.value.reason == "invalid_name"
     assert profile_files(where) == ["anna.profile"]
-    assert os.listdir(where.parent) == ["profiles"]
+    assert sorted(os.listdir(where.parent)) == ["profiles", "profiles.key"]
 
 
 def test_a_renamed_profile_is_the_same_profile(store: ProfileStore, where: Path) -> None:
     before = store.add(profile("anna"))
     after = store.rename("ANNA", "Ольга")
     assert (after.uid, after.generation) == (before.uid, 2)
-    assert names(ProfileStore(where, MODEL)) == names(store) == ["Ольга"]
+    assert names(open_store(where)) == names(store) == ["Ольга"]
     assert len(profile_files(where)) == 1
 
 
@@ -147,7 +149,7 @@ def test_a_deleted_profile_is_gone(store: ProfileStore, where: Path) -> None:
     store.add(profile("anna"))
     store.add(profile("berta"))
     store.delete("Anna")
-    assert names(store) == names(ProfileStore(where, MODEL)) == ["berta"]
+    assert names(store) == names(open_store(where)) == ["berta"]
 
 
 def test_a_profile_of_another_model_is_not_added(store: ProfileStore, where: Path) -> None:
@@ -188,12 +190,12 @@ def test_a_refused_profile_can_be_replaced_or_deleted(store: ProfileStore, where
 
 def test_another_models_profile_is_refused_by_name_and_says_how_to_re_enrol(store: ProfileStore, where: Path) -> None:
     store.add(profile("anna"))
-    ProfileStore(where, OTHER_MODEL).add(profile("berta", OTHER_MODEL))
+    open_store(where, OTHER_MODEL).add(profile("berta", OTHER_MODEL))
     store.refresh()
     assert names(store) == ["anna"]
     assert store.refused["berta"].reason == "wrong_model"
     assert "voiceauth enroll berta --replace" in str(store.refused["berta"])
-    assert names(ProfileStore(where, OTHER_MODEL)) == ["berta"]
+    assert names(open_store(where, OTHER_MODEL)) == ["berta"]
 
 
 def test_a_copy_under_another_name_is_refused(store: ProfileStore, where: Path) -> None:
@@ -206,7 +208,7 @@ def test_a_copy_under_another_name_is_refused(store: ProfileStore, where: Path) 
 
 def test_two_files_for_one_name_are_both_refused(store: ProfileStore, where: Path) -> None:
     for name in ("anna", "Anna"):
-        (where / file_name(name)).write_bytes(encode_profile(profile(name)))
+        (where / file_name(name)).write_bytes(seal_profile(profile(name), store.keys.current))
     store.refresh()
     assert store.all() == ()
     assert {name: error.reason for name, error in store.refused.items()} == {"Anna": "duplicate", "anna": "duplicate"}
@@ -216,7 +218,7 @@ def test_two_files_for_one_name_are_both_refused(store: ProfileStore, where: Pat
 
 def test_links_are_not_followed(store: ProfileStore, where: Path, tmp_path: Path) -> None:
     outside = tmp_path / "outside.profile"
-    outside.write_bytes(encode_profile(profile("anna")))
+    outside.write_bytes(seal_profile(profile("anna"), store.keys.current))
     (where / "anna.profile").symlink_to(outside)
     store.refresh()
     assert store.refused["anna"].reason == "not_a_file"
@@ -234,7 +236,7 @@ def test_what_is_no_file_or_too_large_or_open_to_others_is_refused(store: Profil
     (where / "folder.profile").mkdir()
     with open(where / "large.profile", "wb") as large:
         large.truncate((1 << 20) + 1)
-    (where / "open.profile").write_bytes(encode_profile(profile("open")))
+    (where / "open.profile").write_bytes(seal_profile(profile("open"), store.keys.current))
     (where / "open.profile").chmod(0o666)
     store.refresh()
     assert names(store) == ["anna"]
@@ -273,7 +275,7 @@ def test_a_folder_that_others_may_write_is_refused(where: Path, mode: int) -> No
     where.mkdir(parents=True)
     where.chmod(mode)
     with refused("unsafe_folder") as caught:
-        ProfileStore(where, MODEL)
+        open_store(where)
     assert f"chmod 0700 {where}" in str(caught.value)
 
 
@@ -282,7 +284,7 @@ def test_a_folder_of_somebody_elses_is_refused(where: Path) -> None:
     where.mkdir(parents=True, mode=0o700)
     os.chown(where, 65534, 65534)
     with refused("unsafe_folder") as caught:
-        ProfileStore(where, MODEL)
+        open_store(where)
     assert "65534" in str(caught.value)
 
 
@@ -290,7 +292,7 @@ def test_a_folder_that_cannot_be_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     for impossible in (tmp_path / "file", tmp_path / "file" / "profiles"):
         with refused("unreadable"):
-            ProfileStore(impossible, MODEL)
+            ProfileStore(impossible, MODEL, Keys(new_key()))
 
 
 def test_a_folder_that_turns_unsafe_keeps_the_last_snapshot(store: ProfileStore, where: Path) -> None:

@@ -22,6 +22,7 @@ from voiceauthd.embed.embedding import Embedding, ModelId
 from voiceauthd.pipeline.happening import Listening, SourceChanged, SourceState
 from voiceauthd.pipeline.live import Counters
 from voiceauthd.pipeline.path import Recogniser
+from voiceauthd.profiles.keys import KEY_FILE, load_keys
 from voiceauthd.profiles.profile import Exemplar, Profile, new_uid, timestamp
 from voiceauthd.profiles.store import ProfileStore
 from voiceauthd.protocol.wire import Reply, Request
@@ -30,9 +31,11 @@ from voiceauthd.scoring.cohort import Cohort, make_cohort
 from voiceauthd.scoring.policy import MONITOR, make_policies
 from voiceauthd.scoring.similarity import make_gallery
 from voiceauthd.service.access import Access
+from voiceauthd.service.auditing import Auditor
 from voiceauthd.service.dispatch import Dispatcher
 from voiceauthd.service.engine import Engine
 from voiceauthd.service.hub import Hub
+from voiceauthd.service.lockout import Lockout
 from voiceauthd.service.methods import Methods
 from voiceauthd.service.peer import Peer
 from voiceauthd.service.state import State
@@ -127,7 +130,7 @@ class Desk:
 
     def __init__(self, folder: Path, backend: Backend, windows: Sequence[Window], config: Config) -> None:
         self.hub = Hub(asyncio.get_running_loop(), 64)
-        store = ProfileStore(folder / "profiles", MODEL)
+        store = ProfileStore(folder / "profiles", MODEL, load_keys(folder / KEY_FILE, {}))
         for index, name in enumerate(("Ralph", "Susan")):
             store.put(profile(name, 2 * index))
         embedder = Cosines()
@@ -137,7 +140,9 @@ class Desk:
         sound = [SpeechBegan(1, 0, 0.0), *recogniser.recognise(windows), SpeechEnded(1, 2 * RATE, 0.0, 2.0)]
         self.ears = Ears(self.hub, sound)
         engine = Engine(config, embedder, backend, policies, store, recogniser, self.ears)
-        self.state = State(config, Access(0, LISTENERS))
+        self.state = State(
+            config, Access(0, LISTENERS), Lockout(folder / "lockout.json", config.lockout), Auditor(None)
+        )
         self.state.use(config, self.state.access, engine)
         self._dispatcher = Dispatcher(Methods(self.state, self.hub, self._reload).handle, check_replies=True)
 

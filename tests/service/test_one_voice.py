@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 from typing import Any
 
 import pytest
-from policy_parts import LISTENER, MALLORY, RALPH, RATIOS, ROOT, UNCALIBRATED, ask, profile, window
+from policy_parts import LISTENER, MALLORY, RALPH, RATIOS, ROOT, UNCALIBRATED, Desk, ask, profile, window
 
 from voiceauthd.config.schema import Config, EnrollConfig
 from voiceauthd.profiles.document import export_document
@@ -43,7 +44,12 @@ def test_a_voice_that_has_another_name_is_refused_and_nothing_is_written(tmp_pat
 
 
 def test_the_other_name_is_not_told_to_who_may_not_know_of_it(tmp_path):
-    replies, _ = enrol(tmp_path, MALLORY, name="Mallory")
+    async def run() -> list[Reply]:
+        desk = Desk(tmp_path, RATIOS, [ALIKE], Config(enroll=QUICK))
+        proof, _ = desk.state.proofs.give(MALLORY.uid)
+        return await desk.ask("Enroll", MALLORY, name="Mallory", timeout=5.0, proof=proof)
+
+    replies = asyncio.run(run())
     assert refusal(replies)[1] is None
     assert "Ralph" not in replies[-1].parameters["detail"]
 

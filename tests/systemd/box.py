@@ -119,10 +119,13 @@ class Box:
 
     def run(self, *command: str, check: bool = True, uid: int = 0) -> str:
         """Runs a command inside and gives what it printed."""
-        enter = ["nsenter", f"--target={self._leader}", "--all", f"--setuid={uid}", f"--setgid={uid}"]
-        ended = subprocess.run([*enter, *command], capture_output=True, text=True, timeout=60, check=False)
+        ended = subprocess.run(self.inside(*command, uid=uid), capture_output=True, text=True, timeout=60, check=False)
         assert ended.returncode == 0 or not check, f"{' '.join(command)}: {ended.stderr or ended.stdout}"
         return ended.stdout
+
+    def inside(self, *command: str, uid: int = 0) -> list[str]:
+        """The words that run a command inside."""
+        return ["nsenter", f"--target={self._leader}", "--all", f"--setuid={uid}", f"--setgid={uid}", *command]
 
     def show(self, unit: str, field: str) -> str:
         """One property of a unit, as `systemctl show` prints it."""

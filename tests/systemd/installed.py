@@ -40,6 +40,9 @@ ExecStart=
 ExecStart={PYTHON} -m voiceauthd.service.main --config {CONFIG}
 """
 
+PROOF_SOCKET, PROOF_SERVICE = "voiceauthd-proof.socket", "voiceauthd-proof@.service"
+PROOF_DROP_IN = DROP_IN.partition("ExecStart=")[0] + f"ExecStart=\nExecStart={PYTHON} -m voiceauthd.login.prove\n"
+
 CALLER = """
 import socket, sys
 with socket.socket(socket.AF_UNIX) as s:
@@ -70,6 +73,10 @@ def boot(folder: Path, config: str, drop_in: str = "", files: dict[str, str] | N
         wants = box.folder / f"etc/systemd/{kind}/sockets.target.wants"
         wants.mkdir()
         (wants / SOCKET).symlink_to(f"../{SOCKET}")  # what `systemctl enable` does
+    for name in (PROOF_SOCKET, PROOF_SERVICE):
+        box.write(f"/etc/systemd/system/{name}", (CHECKOUT / "systemd" / name).read_text())
+    box.write(f"/etc/systemd/system/{PROOF_SERVICE}.d/box.conf", PROOF_DROP_IN)
+    box.write("/etc/pam.d/voiceauthd", (CHECKOUT / "systemd" / "pam.d" / "voiceauthd").read_text())
     for kind in ("sysusers.d", "tmpfiles.d"):
         box.write(f"/etc/{kind}/voiceauthd.conf", (CHECKOUT / "systemd" / kind / "voiceauthd.conf").read_text())
     for path, text in {CONFIG: config, **(files or {})}.items():

@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from voiceauthd.cli import check_daemon, check_machine, check_scoring, check_sound
+from voiceauthd.cli import check_daemon, check_login, check_machine, check_scoring, check_sound
 from voiceauthd.cli.arguments import Parser, add_json, add_socket
 from voiceauthd.cli.check import FAIL, OK, WARN, Check, Machine, failed
 from voiceauthd.cli.output import Output, plain
@@ -37,6 +37,7 @@ CHECKS: tuple[Callable[[Machine], Check], ...] = (
     check_daemon.check_ready,
     check_daemon.check_owner,
     check_daemon.check_unit,
+    check_login.check_pam,
 )
 """What is checked after Python, the packages and the configuration, in this order."""
 

@@ -6,12 +6,13 @@ The daemon judges every take and keeps the old profile until the new one is whol
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from voiceauthd.cli.arguments import Parser, add_json, add_socket, seconds
 from voiceauthd.cli.events import number, snr
 from voiceauthd.cli.output import Output, plain
+from voiceauthd.cli.proof import begun, with_proof
 from voiceauthd.cli.rating import advice, grade
 from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode, NotRunningError
@@ -51,7 +52,7 @@ def configure(parser: Parser) -> None:
         "is accepted, or refused with the reason and what to do. With FILES (WAV, FLAC, OGG, MP3), each file is one\n"
         "take, of one utterance or many. Nothing is kept of the sound itself; an enrolment that is not finished\n"
         "changes nothing, and a voice that is enrolled under another name is refused. At the end it says how good the\n"
-        "profile is, and what would make it better.",
+        "profile is, and what would make it better. Whose voice it is must give the password; root need not.",
         _EXAMPLES,
         (
             ExitCode.BUSY,
@@ -86,14 +87,23 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         parameters["condition"] = arguments.condition
     if arguments.timeout is not None:
         parameters["timeout"] = arguments.timeout
+    mode = () if parameters["mode"] == "new" else (f"--{parameters['mode']}",)
+    command = ("enroll", arguments.name, *mode, *arguments.files)
     if arguments.files:
         from voiceauthd.cli.recordings import enroll_recordings, read_pcm
 
         takes = [read_pcm(file) for file in arguments.files]
-        replies = enroll_recordings(arguments.socket, parameters, takes)
-        return follow(replies, output, labels=list(arguments.files))
+
+        def send(**proof: str) -> Iterator[Mapping[str, Any]]:
+            return begun(enroll_recordings(arguments.socket, parameters | proof, takes))
+
+        return follow(with_proof(send, arguments.socket, output, command), output, labels=list(arguments.files))
     with Client(arguments.socket) as client:
-        return follow(client.stream("Enroll", **parameters), output, sentences=_SENTENCES)
+
+        def speak(**proof: str) -> Iterator[Mapping[str, Any]]:
+            return begun(client.stream("Enroll", **(parameters | proof)))
+
+        return follow(with_proof(speak, arguments.socket, output, command), output, sentences=_SENTENCES)
 
 
 def follow(

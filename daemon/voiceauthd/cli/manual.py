@@ -38,6 +38,8 @@ COMMANDS = (
     Command("run", "voiceauthd.cli.run", DAEMON, "run the daemon in the foreground and print what it hears"),
     Command("status", "voiceauthd.cli.status", DAEMON, "how the daemon is: model, source, queue, delays"),
     Command("reload", "voiceauthd.cli.reload", DAEMON, "make the daemon read its configuration again"),
+    Command("pam", "voiceauthd.cli.pam", MACHINE, "let a voice stand for the password of a service, such as swaylock"),
+    Command("audit", "voiceauthd.cli.audit", DAEMON, "who did what, and whether the record of it is whole"),
     Command("doctor", "voiceauthd.cli.doctor", MACHINE, "check everything, and tell what to do about it"),
     Command("model", "voiceauthd.cli.model", MACHINE, "fetch, list and remove speaker models"),
     Command("config", "voiceauthd.cli.config", MACHINE, "check, show and locate the configuration"),
@@ -66,6 +68,7 @@ EXIT_MEANINGS: dict[ExitCode, str] = {
     ExitCode.AUDIO: "a recording or a take that cannot be used",
     ExitCode.STORAGE: "a file cannot be read, written or trusted",
     ExitCode.ALREADY_RUNNING: "another daemon already owns the socket",
+    ExitCode.LOCKED: "the voice is locked for a while after too many failures; passwords are not affected",
     ExitCode.INTERNAL: "a defect of voiceauth, or an answer that makes no sense; never a success",
 }
 
@@ -90,7 +93,9 @@ Files:
   /etc/voiceauthd/config.yaml      the configuration; `voiceauth config path` tells which one is used
   /run/voiceauthd/socket           the daemon's socket; a user's own: $XDG_RUNTIME_DIR/voiceauthd/socket
   /var/lib/voiceauthd/profiles     the enrolled voices; in a checkout: profiles/
+  /var/lib/voiceauthd/profiles.key the key that they are encrypted with: keep a copy; in a checkout: profiles.key
   /var/lib/voiceauthd/scoring      what `voiceauth calibrate` has made; a user's own: ~/.local/state/voiceauthd/scoring
+  /var/lib/voiceauthd/audit        who did what; `voiceauth audit` shows it
   ~/.cache/voiceauthd/models       models fetched by `voiceauth model fetch`
 
 Environment:

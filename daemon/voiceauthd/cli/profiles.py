@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from voiceauthd.cli.arguments import Parser, add_json, add_socket
+from voiceauthd.cli.backup import EXPORT_EXAMPLES, IMPORT_EXAMPLES, configure_export, configure_import, export, load
 from voiceauthd.cli.events import number
 from voiceauthd.cli.output import Output, plain
+from voiceauthd.cli.proof import with_proof
 from voiceauthd.cli.rating import advice, grade
-from voiceauthd.cli.secretfile import read_text, write_secret
 from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode, UsageError
 
 _EXAMPLES = """
 voiceauth profiles list
 voiceauth profiles rename alcie alice
-voiceauth profiles export alice - | ssh other voiceauth profiles import -
+voiceauth profiles export alice
 """
 
 _CODES = (ExitCode.NOT_ENROLLED, ExitCode.STORAGE, ExitCode.BUSY)
@@ -27,7 +28,12 @@ _CODES = (ExitCode.NOT_ENROLLED, ExitCode.STORAGE, ExitCode.BUSY)
 
 def configure(parser: Parser) -> None:
     """Adds the sub-commands of `voiceauth profiles`."""
-    parser.explain("List, show, rename, delete, export and import the enrolled voices.", _EXAMPLES, _CODES, client=True)
+    parser.explain(
+        "List, show, rename, delete, export, import and unlock the enrolled voices, and encrypt them with a new key.",
+        _EXAMPLES,
+        _CODES,
+        client=True,
+    )
     actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
 
     def action(name: str, summary: str, example: str) -> Parser:
@@ -52,22 +58,31 @@ def configure(parser: Parser) -> None:
     delete = action("delete", "Delete a profile for good", "voiceauth profiles delete alice --yes")
     delete.add_argument("name", metavar="NAME")
     delete.add_argument("--yes", action="store_true", help="do not ask")
-    export = action(
-        "export",
-        "Write a profile to FILE (0600; default NAME.profile.json; - is standard output). It is biometric data",
-        "voiceauth profiles export alice alice.profile.json\nvoiceauth profiles export alice --force",
+    configure_export(
+        action(
+            "export",
+            "Write a profile to FILE (0600), under a passphrase. It is biometric data",
+            EXPORT_EXAMPLES,
+        )
     )
-    export.add_argument("name", metavar="NAME")
-    export.add_argument("file", metavar="FILE", nargs="?")
-    export.add_argument("--force", action="store_true", help="replace FILE if it is there")
-    load = action(
-        "import",
-        "Read a profile from FILE (- is standard input); the daemon must use the same model",
-        "voiceauth profiles import alice.profile.json\nvoiceauth profiles import a.json --name bob --replace",
+    configure_import(
+        action(
+            "import",
+            "Read a profile from FILE (- is standard input); the daemon must use the same model",
+            IMPORT_EXAMPLES,
+        )
     )
-    load.add_argument("file", metavar="FILE")
-    load.add_argument("--name", metavar="N", help="enrol it under this name")
-    load.add_argument("--replace", action="store_true", help="replace the profile of that name")
+    unlock = action(
+        "unlock",
+        "Let a voice be tried again that is locked after too many failures",
+        "voiceauth profiles unlock alice",
+    )
+    unlock.add_argument("name", metavar="NAME")
+    action(
+        "rekey",
+        "Encrypt all profiles anew: with a new key, or with the first one of the systemd credential",
+        "voiceauth profiles rekey",
+    )
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
@@ -77,8 +92,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         "show": _show,
         "rename": _rename,
         "delete": _delete,
-        "export": _export,
-        "import": _import,
+        "export": export,
+        "import": load,
+        "unlock": _unlock,
+        "rekey": _rekey,
     }
     return actions[arguments.action](arguments, output)
 
@@ -121,6 +138,7 @@ def _print(profile: Mapping[str, Any], output: Output) -> None:
     rows = [
         ("name", output.style(plain(profile["name"]), "bold")),
         ("usable", usable),
+        *([("locked", _locked(profile))] if profile.get("locked_for") is not None else []),
         ("quality", grade(profile, output) if profile["usable"] else "-"),
         ("exemplars", f"{profile['exemplars']}, {number(profile['net_speech'], '.1f')} s of speech"),
         ("conditions", ", ".join(plain(condition) for condition in profile["conditions"]) or "-"),
@@ -133,6 +151,12 @@ def _print(profile: Mapping[str, Any], output: Output) -> None:
         output.line(f"{label:<10} {text}")
     for index, sentence in enumerate(advice(profile)):
         output.line(f"{'' if index else 'better':<10} {sentence}")
+
+
+def _locked(profile: Mapping[str, Any]) -> str:
+    name = shlex.quote(plain(profile["name"]))
+    seconds = number(profile["locked_for"], ".0f")
+    return f"for {seconds} s, after too many failures (as root: `voiceauth profiles unlock {name}`)"
 
 
 def _rename(arguments: argparse.Namespace, output: Output) -> int:
@@ -152,38 +176,33 @@ def _delete(arguments: argparse.Namespace, output: Output) -> int:
         sys.stderr.flush()
         if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
             raise UsageError(f"{name} was not deleted", "not_confirmed")
-    with Client(arguments.socket) as client:
-        client.call("DeleteProfile", name=arguments.name)
+    _delete_for_good(arguments, output)
     output.object({"deleted": arguments.name})
     output.line(f"deleted {name}")
     return ExitCode.OK
 
 
-def _export(arguments: argparse.Namespace, output: Output) -> int:
-    target = arguments.file or f"{arguments.name}.profile.json"
-    if arguments.file is None and Path(target).name != target:
-        raise UsageError(f"{plain(arguments.name)!r} does not make a file name: give FILE")
+def _delete_for_good(arguments: argparse.Namespace, output: Output) -> None:
     with Client(arguments.socket) as client:
-        document = str(client.call("ExportProfile", name=arguments.name)["document"])
-    if target == "-":
-        output.object({"name": arguments.name, "document": document})
-        if not output.as_json:
-            output.raw(document if document.endswith("\n") else document + "\n")
-        return ExitCode.OK
-    write_secret(Path(target), document, replace=arguments.force)
-    output.object({"name": arguments.name, "file": target})
-    output.line(f"wrote {plain(target)} (biometric data: keep it safe)")
+
+        def delete(**proof: str) -> None:
+            client.call("DeleteProfile", name=arguments.name, **proof)
+
+        with_proof(delete, arguments.socket, output, ("profiles", "delete", arguments.name))
+
+
+def _unlock(arguments: argparse.Namespace, output: Output) -> int:
+    with Client(arguments.socket) as client:
+        client.call("Unlock", name=arguments.name)
+    output.object({"unlocked": arguments.name})
+    output.line(f"the voice of {plain(arguments.name)} is not locked")
     return ExitCode.OK
 
 
-def _import(arguments: argparse.Namespace, output: Output) -> int:
-    parameters: dict[str, Any] = {"document": read_text(arguments.file)}
-    if arguments.name is not None:
-        parameters["name"] = arguments.name
-    if arguments.replace:
-        parameters["replace"] = True
+def _rekey(arguments: argparse.Namespace, output: Output) -> int:
     with Client(arguments.socket) as client:
-        profile = client.call("ImportProfile", **parameters)["profile"]
-    output.object(profile)
-    output.line(f"enrolled {plain(profile['name'])}: {profile['exemplars']} exemplars")
+        reply = client.call("Rekey")
+    output.object(reply)
+    output.line(f"encrypted {number(reply.get('profiles'), 'd')} profiles with the key {plain(reply.get('key'))}")
+    output.line("keep a copy of the key file: profiles cannot be read without it, nor by an older copy")
     return ExitCode.OK

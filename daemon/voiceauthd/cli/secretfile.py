@@ -12,6 +12,13 @@ MAX_DOCUMENT = 60 * 1024
 """Bytes of a profile's text: it must fit in one message of 64 KiB with what goes around it."""
 
 
+MAX_FILE = 128 * 1024
+"""Bytes of a file that is read: the same text under a passphrase is a third longer."""
+
+SEALED_PROFILE = b"voiceauthd-profile 2 "
+"""How a file of the store begins, which the key of its machine has sealed."""
+
+
 def write_secret(path: Path, text: str, *, replace: bool) -> None:
     """Writes `text` to `path`, mode 0600, atomically: temporary file, fsync, link or rename, fsync of the folder.
 
@@ -44,14 +51,19 @@ def read_text(file: str) -> str:
     """The text of `file` (- is standard input). Raises `StorageError` if it cannot be read, is no text or too long."""
     try:
         if file == "-":
-            data = sys.stdin.buffer.read(MAX_DOCUMENT + 1)
+            data = sys.stdin.buffer.read(MAX_FILE + 1)
         else:
             with open(file, "rb") as stream:
-                data = stream.read(MAX_DOCUMENT + 1)
+                data = stream.read(MAX_FILE + 1)
     except OSError as problem:
         raise StorageError(f"cannot read {file}: {problem.strerror or problem}") from problem
-    if len(data) > MAX_DOCUMENT:
-        raise StorageError(f"{file} is no exported profile: over {MAX_DOCUMENT // 1024} KiB")
+    if len(data) > MAX_FILE:
+        raise StorageError(f"{file} is no exported profile: over {MAX_FILE // 1024} KiB")
+    if data.startswith(SEALED_PROFILE):
+        raise StorageError(
+            f"{file} is a file of the store, which only its own machine's key opens: put it back there, or make one "
+            "that travels with `voiceauth profiles export`"
+        )
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:

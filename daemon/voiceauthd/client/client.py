@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from voiceauthd.client.errors import NoAnswerError, failure, unreachable
+from voiceauthd.client.owner import require_owner, trusted_path
 from voiceauthd.client.verified import Verified, read_verified
-from voiceauthd.errors import UsageError, VoiceauthError
+from voiceauthd.errors import DeniedError, UsageError, VoiceauthError
 from voiceauthd.protocol.paths import find_socket
 from voiceauthd.protocol.wire import MAX_REPLY, NUL, Decoder, Reply, Request, WireError, encode_request, parse_reply
 
@@ -39,14 +40,22 @@ class Client:
              another user must name it, and not trust the environment
     timeout  seconds to wait for the connection, and for each reply to `call`; a `timeout` among the call's own
              parameters is added. None waits for ever
+    owners   uids that the socket may belong to, besides root's: anybody else's, and one in a folder that others may
+             write to, raises `DeniedError`, reason `impostor`, before anything is sent. None: whoever's it is
 
     After any failure the connection is closed, so that no late reply can be taken for another call's; the next call
     makes a new one.
     """
 
-    def __init__(self, path: str | os.PathLike[str] | None = None, timeout: float | None = 30.0) -> None:
+    def __init__(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        timeout: float | None = 30.0,
+        owners: frozenset[int] | None = None,
+    ) -> None:
         self.path = find_socket() if path is None else os.fspath(path)
         self.timeout = timeout
+        self.owners = owners
         self._socket: socket.socket | None = None
         self._decoder = Decoder(MAX_REPLY, NUL)
         self._arrived: list[bytes] = []
@@ -77,12 +86,16 @@ class Client:
             return reply.parameters
         raise NoAnswerError("the daemon gave no answer")  # pragma: no cover - _replies yields or raises
 
-    def stream(self, method: str, **parameters: object) -> Iterator[dict[str, Any]]:
-        """Each reply to a call, as it comes; waits for the next one as long as the daemon lives.
+    def stream(
+        self, method: str, /, *, patience: float | None = None, **parameters: object
+    ) -> Iterator[dict[str, Any]]:
+        """Each reply to a call, as it comes.
+
+        patience  seconds to wait for the first reply, and for each after it; None waits as long as the daemon lives
 
         The connection is closed if the iteration is left early. Raises as `call` does.
         """
-        for reply in self._replies(method, parameters, more=True, deadline=None):
+        for reply in self._replies(method, parameters, more=True, deadline=None, patience=patience):
             yield reply.parameters
 
     def verify(
@@ -112,15 +125,25 @@ class Client:
             limit = timeout + (10.0 if self.timeout is None else self.timeout)
         for reply in self._replies("Verify", parameters, more=on_progress is not None, deadline=_after(limit)):
             if not reply.continues:
+                self._require_end()
                 return read_verified(reply.parameters, name, nonce, policy)
             if on_progress is not None:
                 on_progress(reply.parameters)
         raise NoAnswerError("the daemon gave no decision")  # pragma: no cover - _replies ends with a final reply
 
     def _replies(
-        self, method: str, parameters: dict[str, Any], *, more: bool, deadline: float | None
+        self,
+        method: str,
+        parameters: dict[str, Any],
+        *,
+        more: bool,
+        deadline: float | None,
+        patience: float | None = None,
     ) -> Iterator[Reply]:
-        """The replies to one call, the last one without `continues`. Leaving early closes the connection."""
+        """The replies to one call, the last one without `continues`. Leaving early closes the connection.
+
+        All of it ends at `deadline`; each wait after `patience` seconds.
+        """
         if self._in_use:
             raise UsageError("this client has a call under way: one at a time, or a client each")
         full_name = method if "." in method else f"org.voiceauthd.{method}"
@@ -128,9 +151,9 @@ class Client:
         self._in_use = True
         whole = False
         try:
-            self._send(message, deadline)
+            self._send(message, _sooner(deadline, _after(patience)))
             while not whole:
-                reply = parse_reply(self._receive(deadline))
+                reply = parse_reply(self._receive(_sooner(deadline, _after(patience))))
                 whole = not reply.continues
                 if reply.error is not None:
                     raise failure(reply.error, reply.parameters)
@@ -171,19 +194,35 @@ class Client:
             return self._socket
         self._disconnect()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        connect_by = _after(self.timeout)
-        if deadline is not None and (connect_by is None or deadline < connect_by):
-            connect_by = deadline
-        connection.settimeout(_left(connect_by))
         try:
-            connection.connect(self.path)
+            connection.settimeout(_left(_sooner(deadline, _after(self.timeout))))
+            if self.owners is None:
+                connection.connect(self.path)
+            else:
+                connection.connect(trusted_path(self.path, self.owners))
+                if require_owner(connection, self.owners) is not True:
+                    raise DeniedError("nothing says whose socket this is", "impostor")
         except OSError as problem:
             connection.close()
             raise unreachable(self.path, problem) from None
+        except VoiceauthError:
+            connection.close()
+            raise
         self._decoder = Decoder(MAX_REPLY, NUL)
         self._arrived = []
         self._socket = connection
         return connection
+
+    def _require_end(self) -> None:
+        """Raises `WireError` if more has come than the one decision that was asked for."""
+        assert self._socket is not None
+        self._socket.settimeout(0)
+        try:
+            more = self._socket.recv(1, socket.MSG_PEEK)
+        except OSError:  # nothing has come, or nothing will
+            more = b""
+        if more or self._arrived or self._decoder.holds_part:
+            raise WireError("the daemon answered more than once")
 
     def _disconnect(self) -> None:
         if self._socket is not None:
@@ -207,6 +246,12 @@ class Client:
             if self._decoder.overflowed:
                 raise WireError(f"the daemon sent more than {MAX_REPLY} bytes without an end")
         return self._arrived.pop(0)
+
+
+def _sooner(first: float | None, second: float | None) -> float | None:
+    if first is None or second is None:
+        return second if first is None else first
+    return min(first, second)
 
 
 def _is_quiet(connection: socket.socket) -> bool:

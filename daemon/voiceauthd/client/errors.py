@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from voiceauthd.errors import DeniedError, NotRunningError, VoiceauthError
-from voiceauthd.protocol.errors import exception_for_error
+from voiceauthd.protocol.errors import LONGEST_LINE, exception_for_error
+from voiceauthd.protocol.wire import presentable
 
 
 class CallFailedError(VoiceauthError):
@@ -22,7 +23,8 @@ class CallFailedError(VoiceauthError):
     reason = "call_failed"
 
     def __init__(self, error: str, parameters: Mapping[str, Any]) -> None:
-        super().__init__(f"the daemon answered {error}: {parameters.get('detail') or dict(parameters)}")
+        said = str(parameters.get("detail") or dict(parameters))
+        super().__init__(f"the daemon answered {presentable(error)}: {presentable(said, LONGEST_LINE)}")
         self.error = error
         self.parameters = dict(parameters)
 

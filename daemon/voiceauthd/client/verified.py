@@ -11,10 +11,11 @@ from voiceauthd.protocol.wire import WireError
 
 
 class Verified(NamedTuple):
-    """What the daemon decided about one person's claim. Ask `accepted`, nothing else.
+    """What the daemon decided about one person's claim. Ask `accepted`, or `redeem` to let it count once.
 
     outcome     "accept", "reject" or "inconclusive"
     deadline    on `time.monotonic()`'s clock: from then on the result is worth nothing
+    uses        as many items as there are uses left of it: one, and none after `redeem`, also of a copy
     score       log-likelihood ratio if `calibrated`, else cosine; None for a caller who may not see it, likewise
                 `margin` and `threshold`
     threshold   the score that it takes to be accepted
@@ -34,11 +35,20 @@ class Verified(NamedTuple):
     calibrated: bool
     policy: str | None
     deadline: float
+    uses: list[None]
 
     @property
     def accepted(self) -> bool:
         """Whether this person was accepted, and that is still good. Turns False when the result expires."""
         return self.outcome == "accept" and time.monotonic() < self.deadline
+
+    def redeem(self) -> bool:
+        """Uses the result up: True once, if this person was accepted and that is still good; False ever after."""
+        try:
+            self.uses.pop()
+        except IndexError:
+            return False
+        return self.accepted
 
     def __bool__(self) -> NoReturn:
         raise TypeError("a verification is neither true nor false: ask for .accepted")
@@ -75,6 +85,7 @@ def read_verified(reply: Mapping[str, Any], name: str, nonce: str, policy: str |
         calibrated=reply.get("calibrated") is True,
         policy=decided_by,
         deadline=time.monotonic() + (expires or 0.0),
+        uses=[None],
     )
 
 
@@ -82,6 +93,10 @@ def _number(reply: Mapping[str, Any], key: str) -> float | None:
     value = reply.get(key)
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    try:
+        number = float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+    except OverflowError:  # an int that no double can hold
+        number = math.nan
+    if not math.isfinite(number):
         raise WireError(f"the daemon's {key} is no number")
-    return float(value)
+    return number

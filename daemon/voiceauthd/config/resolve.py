@@ -12,8 +12,9 @@ from voiceauthd.errors import ConfigError
 
 SYSTEM_STATE = Path("/var/lib/voiceauthd")
 
-RESTART_KEYS = frozenset({"socket.path", "socket.mode"})
-"""Keys whose change needs a restart: the socket is made once, or was made by systemd before us."""
+RESTART_KEYS = frozenset({"socket.path", "socket.mode", "state"})
+"""Keys whose change needs a restart: the socket is made once, or was made by systemd before us; the audit log is one
+chain, which does not move."""
 
 
 def profiles_folder(config: Config, environment: Mapping[str, str] | None = None) -> Path:
@@ -30,6 +31,14 @@ def scoring_folder(config: Config, environment: Mapping[str, str] | None = None)
     `config.scoring`, else `scoring` in the state folder. Raises `ConfigError` if nothing tells where.
     """
     return config.scoring if config.scoring is not None else _state_folder("scoring", environment) / "scoring"
+
+
+def state_folder(config: Config, environment: Mapping[str, str] | None = None) -> Path:
+    """The folder of the key, the audit log and the lockouts, absolute; it need not exist.
+
+    `config.state`, else the folder that the profiles' folder lies in. Raises `ConfigError` if nothing tells where.
+    """
+    return config.state if config.state is not None else profiles_folder(config, environment).parent
 
 
 def _state_folder(key: str, environment: Mapping[str, str] | None) -> Path:

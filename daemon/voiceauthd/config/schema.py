@@ -19,16 +19,18 @@ from voiceauthd.config.deciding import (
     VerifyConfig,
 )
 from voiceauthd.config.hearing import AudioConfig, ModelConfig, QueueConfig, SpeechConfig
-from voiceauthd.config.serving import AccessConfig, LogConfig, SocketConfig
+from voiceauthd.config.serving import AccessConfig, AuditConfig, LockoutConfig, LogConfig, SocketConfig
 from voiceauthd.config.setting import Section, Setting
 
 __all__ = [
     "AccessConfig",
     "AudioConfig",
+    "AuditConfig",
     "Config",
     "DecisionConfig",
     "EnrollConfig",
     "GateConfig",
+    "LockoutConfig",
     "LogConfig",
     "ModelConfig",
     "MonitorConfig",
@@ -74,6 +76,12 @@ class Config:
     access: Annotated[AccessConfig, Section("Who may do what, beyond root and oneself.")] = field(
         default_factory=AccessConfig
     )
+    lockout: Annotated[LockoutConfig, Section("How often a voice may fail before it is locked for a while.")] = field(
+        default_factory=LockoutConfig
+    )
+    audit: Annotated[AuditConfig, Section("The record of who did what, in `audit` in the state folder.")] = field(
+        default_factory=AuditConfig
+    )
     log: Annotated[LogConfig, Section("The log, on standard error.")] = field(default_factory=LogConfig)
     profiles: Annotated[
         Path | None,
@@ -87,6 +95,13 @@ class Config:
         Setting(
             "Folder of the cohorts and calibrations that were made on this machine; null: `scoring` beside the default "
             "folder of the profiles. What comes with the package serves where there is none for the model."
+        ),
+    ] = None
+    state: Annotated[
+        Path | None,
+        Setting(
+            "Folder of the key that profiles are encrypted with (unless it is a systemd credential), of the audit log "
+            "and of the lockouts; null: where the folder of the profiles lies. Needs a restart."
         ),
     ] = None
     file: Path | None = None

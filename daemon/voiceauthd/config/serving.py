@@ -66,6 +66,78 @@ class SocketConfig:
             high=65536,
         ),
     ] = 256
+    calls_per_minute: Annotated[
+        int,
+        Setting(
+            "Calls of one user in a minute, of whatever kind; root and the daemon's own user are not counted. Higher "
+            "lets a user's programs ask more often, and busy the daemon more.",
+            unit="calls a user and minute",
+            low=10,
+            high=1_000_000,
+        ),
+    ] = 600
+    tries_per_minute: Annotated[
+        int,
+        Setting(
+            "Calls of one user in a minute that listen to the microphone: Verify, Identify, Enroll, Monitor. Root and "
+            "the daemon's own user are not counted. Each is a chance to try a voice, also one that is broken off.",
+            unit="calls a user and minute",
+            low=1,
+            high=1_000_000,
+        ),
+    ] = 20
+
+
+@dataclass(frozen=True, slots=True)
+class LockoutConfig:
+    failures: Annotated[
+        int,
+        Setting(
+            "Verifications of one person that fail within `within` and lock that person's voice. Higher lets an "
+            "impostor try more often; lower locks the voice of somebody with a cold. Passwords are never touched.",
+            unit="failures",
+            low=1,
+            high=100,
+        ),
+    ] = 5
+    within: Annotated[
+        float,
+        Setting("How long a failure counts. Longer finds slow guessing, too.", unit="s", low=1, high=86_400),
+    ] = 60.0
+    lasts: Annotated[
+        float,
+        Setting(
+            "How long a locked voice stays locked, also across a restart. Longer keeps guessing slower, and the owner "
+            "at the password for longer.",
+            unit="s",
+            low=1,
+            high=86_400,
+        ),
+    ] = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class AuditConfig:
+    size: Annotated[
+        int,
+        Setting(
+            "Size at which a file of the audit log is closed and the next one begun. With `files` it bounds what the "
+            "log takes of the disk; a line is about 300 bytes.",
+            unit="KiB",
+            low=16,
+            high=1_048_576,
+        ),
+    ] = 1024
+    files: Annotated[
+        int,
+        Setting(
+            "Files of the audit log that are kept, the current one included; the oldest is removed when one more is "
+            "begun. Higher remembers longer.",
+            unit="files",
+            low=2,
+            high=1000,
+        ),
+    ] = 16
 
 
 @dataclass(frozen=True, slots=True)

@@ -232,6 +232,7 @@ class Live:
         if not lost:
             self._change(SourceState.OPENING, self._source.description)
         self._source.open()
+        self._segmenter.restart()  # what the room was like when it was closed says nothing of now
         self._reopened += lost
         self._change(SourceState.OPEN, self._source.description)
 

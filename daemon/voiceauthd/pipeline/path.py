@@ -147,7 +147,9 @@ class Recogniser:
 
 def _is_usable(embedding: Embedding) -> bool:
     vector = embedding.vector
-    return vector.shape == (embedding.model.dimension,) and abs(float(np.dot(vector, vector)) - 1.0) < UNIT
+    if vector.dtype != np.float32 or vector.shape != (embedding.model.dimension,):  # of complex numbers a part is lost
+        return False
+    return abs(float(np.dot(vector, vector)) - 1.0) < UNIT
 
 
 def follow(blocks: Iterable[Block], segmenter: Segmenter, recogniser: Recogniser) -> Iterator[Result]:

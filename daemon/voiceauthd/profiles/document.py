@@ -1,15 +1,15 @@
-"""A profile as bytes: the content of one file of the store, and the text that is exported.
+"""A profile as text: the record, which the store seals (sealed.py), and the document that travels.
 
     voiceauthd-profile 1 SHA256-OF-THE-REST
     {"name":…,"model":{…},"exemplars":[{"vector":"BASE64 OF LITTLE-ENDIAN FLOAT32",…},…],…}
 
-Two lines of UTF-8. The hash tells a torn, truncated or bit-flipped file from a whole one. It is no protection against
-somebody who may write the file. `docs/profile-format.md` is for those who write another reader.
+Two lines of UTF-8; the second is the record. The hash tells a torn, truncated or bit-flipped document from a whole one.
+It is no protection against somebody who may write it, and nothing here is encrypted: the store takes no such file.
+`docs/profile-format.md` is for those who write another reader.
 """
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from datetime import datetime, timedelta
 from typing import Annotated
@@ -20,6 +20,7 @@ from msgspec import Meta
 
 from voiceauthd.embed.embedding import ModelId, Vector, unit_mean
 from voiceauthd.errors import ModelError, StorageError, UsageError
+from voiceauthd.profiles.envelope import check_whole, unwrap, wrap
 from voiceauthd.profiles.names import check_condition, check_name
 from voiceauthd.profiles.profile import MAX_EXEMPLARS, Exemplar, Profile
 
@@ -34,14 +35,16 @@ MAX_DIMENSION = 4096
 UNIT_TOLERANCE = 1e-3
 """How far from 1 the length of a vector may be. Rounding a unit vector to float32 moves it by less than 1e-6."""
 
+RESTORE = "export it again, or enrol again"
+
 Text = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
-class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Strict: a field too many, too few or of another type is refused."""
 
 
-class _ModelRecord(_Record, frozen=True):
+class ModelRecord(Record, frozen=True):
     name: Text
     revision: Text
     digest: Text
@@ -49,7 +52,7 @@ class _ModelRecord(_Record, frozen=True):
     dimension: Annotated[int, Meta(ge=1, le=MAX_DIMENSION)]
 
 
-class _ExemplarRecord(_Record, frozen=True):
+class _ExemplarRecord(Record, frozen=True):
     condition: Text
     recorded: Text
     net_speech: Annotated[float, Meta(gt=0, le=86_400)]
@@ -57,21 +60,21 @@ class _ExemplarRecord(_Record, frozen=True):
     vector: bytes
 
 
-class _ProfileRecord(_Record, frozen=True):
+class _ProfileRecord(Record, frozen=True):
     name: Text
     uid: Annotated[str, Meta(pattern=r"\A[0-9A-Za-z-]{1,64}\Z")]
     generation: Annotated[int, Meta(ge=1, le=2**53)]
     owner_uid: Annotated[int, Meta(ge=0, lt=2**32 - 1)] | None
     created: Text
     updated: Text
-    model: _ModelRecord
+    model: ModelRecord
     exemplars: Annotated[list[_ExemplarRecord], Meta(min_length=1, max_length=MAX_EXEMPLARS)]
 
 
-def encode_profile(profile: Profile) -> bytes:
-    """The content of the profile's file.
+def encode_record(profile: Profile) -> bytes:
+    """The record, in one line of JSON.
 
-    Raises `StorageError` for a profile that `decode_profile` would refuse, so that none is ever written.
+    Raises `StorageError` for a profile that `decode_record` would refuse, so that none is ever written.
     """
     record = _ProfileRecord(
         name=profile.name,
@@ -80,7 +83,7 @@ def encode_profile(profile: Profile) -> bytes:
         owner_uid=profile.owner_uid,
         created=profile.created,
         updated=profile.updated,
-        model=_ModelRecord(**{field: getattr(profile.model, field) for field in _ModelRecord.__struct_fields__}),
+        model=model_record(profile.model),
         exemplars=[
             _ExemplarRecord(
                 condition=exemplar.condition,
@@ -92,37 +95,71 @@ def encode_profile(profile: Profile) -> bytes:
             for exemplar in profile.exemplars
         ],
     )
-    body = msgspec.json.encode(record) + b"\n"
-    data = b"%s %d %s\n%s" % (MAGIC, VERSION, _digest(body), body)
-    decode_profile(data, profile.name, profile.model)
-    return data
+    line = msgspec.json.encode(record) + b"\n"
+    decode_record(line, f"the profile {profile.name!r}")
+    return line
+
+
+def decode_record(line: bytes, who: str) -> Profile:
+    """The profile in a record. Every vector in it is finite, of unit length and of the model's dimension.
+
+    who  for the message: what this is
+
+    Raises `StorageError`, reason `wrong_format`.
+    """
+    try:
+        return _profile(msgspec.json.decode(line, type=_ProfileRecord))
+    except (msgspec.MsgspecError, UsageError, ValueError) as error:
+        raise StorageError(f"{who} is not in the form that it should have: {error}", "wrong_format") from error
+
+
+def encode_profile(profile: Profile) -> bytes:
+    """The document. Raises `StorageError` for a profile that `decode_profile` would refuse."""
+    return wrap(MAGIC, VERSION, encode_record(profile))
 
 
 def decode_profile(data: bytes, name: str | None = None, model: ModelId | None = None) -> Profile:
-    """The profile in the content of a file. Every vector in it is finite, of unit length and of the model's dimension.
+    """The profile in a document.
 
-    name   the name that the file bears, None if any will do
-    model  the model of the store, None if any will do
+    name   the name that it must have, None if any will do
+    model  the model that it must be of, None if any will do
 
     Raises `StorageError` with one of the reasons `too_large`, `torn`, `wrong_format`, `wrong_version`, `wrong_name`
     and `wrong_model`.
     """
-    who = "the profile document" if name is None else f"the profile {name!r}"
-    if len(data) > MAX_BYTES:
-        raise StorageError(f"{who} is larger than {MAX_BYTES} bytes, which no profile is", "too_large")
-    body = _checked_body(data, who)
-    try:
-        record = msgspec.json.decode(body, type=_ProfileRecord)
-        profile = _profile(record)
-    except (msgspec.MsgspecError, UsageError, ValueError) as error:
-        raise StorageError(f"{who} is not in the form of version {VERSION}: {error}", "wrong_format") from error
-    if name is not None and profile.name != name:
+    who = "the profile document" if name is None else f"the document of the profile {name!r}"
+    check_size(data, who)
+    wrapped = unwrap(data, MAGIC, who, RESTORE)
+    if wrapped.version != b"%d" % VERSION:
+        version = wrapped.version[:20].decode("ascii", "replace")
         raise StorageError(
-            f"{who} is in fact that of {profile.name!r}: rename the file back, or delete it", "wrong_name"
+            f"{who} is of version {version!r}, and only version {VERSION} travels: make it with "
+            "`voiceauth profiles export`",
+            "wrong_version",
         )
+    check_whole(wrapped, who, RESTORE)
+    profile = decode_record(wrapped.rest, who)
+    if name is not None and profile.name != name:
+        raise StorageError(f"{who} is in fact that of {profile.name!r}", "wrong_name")
     if model is not None:
         check_model(profile, model)
     return profile
+
+
+def check_size(data: bytes, who: str) -> None:
+    """Raises `StorageError`, reason `too_large`."""
+    if len(data) > MAX_BYTES:
+        raise StorageError(f"{who} is larger than {MAX_BYTES} bytes, which no profile is", "too_large")
+
+
+def model_record(model: ModelId) -> ModelRecord:
+    """As it stands in records and headers."""
+    return ModelRecord(**{field: getattr(model, field) for field in ModelRecord.__struct_fields__})
+
+
+def model_of(record: ModelRecord) -> ModelId:
+    """The model that a record names."""
+    return ModelId(record.name, record.revision, record.digest, record.preprocessing, record.dimension)
 
 
 def check_model(profile: Profile, model: ModelId) -> None:
@@ -140,7 +177,7 @@ def check_model(profile: Profile, model: ModelId) -> None:
 
 
 def export_document(profile: Profile) -> str:
-    """The profile as text, to keep or to move: the very content of its file."""
+    """The profile as text, to keep or to move."""
     return encode_profile(profile).decode()
 
 
@@ -154,42 +191,11 @@ def import_document(text: str) -> Profile:
     return decode_profile((text.strip().replace("\r\n", "\n") + "\n").encode(errors="replace"))
 
 
-def _digest(body: bytes) -> bytes:
-    return hashlib.sha256(body).hexdigest().encode()
-
-
-def _checked_body(data: bytes, who: str) -> bytes:
-    """What follows the first line, if the first line says that it is whole."""
-    restore = "restore the file from a backup, or delete the profile and enrol again"
-    first, newline, body = data.partition(b"\n")
-    words = first.split(b" ")
-    if not MAGIC.startswith(words[0]) or (words[0] != MAGIC and newline):
-        raise StorageError(f"{who} is no voiceauthd profile: {restore}", "wrong_format")
-    if len(words) != 3 or not newline:
-        raise StorageError(f"{who} is torn (it ends within its first line): {restore}", "torn")
-    if words[1] != b"%d" % VERSION:
-        version = words[1][:20].decode("ascii", "replace")
-        raise StorageError(
-            f"{who} is of version {version!r}; this program reads version {VERSION}: use the program that wrote it, "
-            "or enrol again",
-            "wrong_version",
-        )
-    if words[2] != _digest(body):
-        raise StorageError(f"{who} is torn or was changed (its hash does not match): {restore}", "torn")
-    return body
-
-
 def _profile(record: _ProfileRecord) -> Profile:
     """Raises `ValueError` or `UsageError`, saying what is wrong."""
     if check_name(record.name) != record.name:
         raise ValueError("the name is not in Unicode's composed form")
-    model = ModelId(
-        record.model.name,
-        record.model.revision,
-        record.model.digest,
-        record.model.preprocessing,
-        record.model.dimension,
-    )
+    model = model_of(record.model)
     profile = Profile(
         name=record.name,
         uid=record.uid,

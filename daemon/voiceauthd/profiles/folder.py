@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from voiceauthd.errors import StorageError
 
@@ -28,15 +29,36 @@ LOCK_TIMEOUT = 5.0
 LOCK_POLL = 0.01
 """Seconds. `flock` has no timeout of its own."""
 
-TEMPORARY = re.compile(r"\A\.voiceauthd-[0-9a-f]{32}\.tmp\Z")
-
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
+class Kind(NamedTuple):
+    """What a folder is for.
+
+    what     what it is called in messages
+    setting  the key of the configuration that names it
+    lock     the file that is locked; None to lock the folder itself, where others keep files, too
+    prefix   of the files that are being written
+    root     it may also belong to root
+    """
+
+    what: str
+    setting: str
+    lock: str | None
+    prefix: str
+    root: bool
+
+
+PROFILES = Kind("profile folder", "profiles", LOCK, ".voiceauthd-", root=False)
+
+STATE = Kind("state folder", "state", None, ".voiceauthd-key-", root=True)
+"""Where the key file lies, and what others keep beside it."""
+
+
 @contextmanager
-def locked_folder(folder: Path) -> Iterator[int]:
+def locked_folder(folder: Path, kind: Kind = PROFILES) -> Iterator[int]:
     """A descriptor of the folder while no other process, and no other thread, works in it.
 
     Makes the folder (0700) if it is not there. Removes what a writer that was killed has left.
@@ -46,15 +68,15 @@ def locked_folder(folder: Path) -> Iterator[int]:
         descriptor = _open_folder(folder)
     except OSError as error:
         raise StorageError(
-            f"the profile folder {folder} cannot be used ({error.strerror}): make it with "
-            f"`install -d -m 0700 {shlex.quote(str(folder))}`, or name another one with `profiles`",
+            f"the {kind.what} {folder} cannot be used ({error.strerror}): make it with "
+            f"`install -d -m 0700 {shlex.quote(str(folder))}`, or name another one with `{kind.setting}`",
             "unreadable",
         ) from error
     try:
-        _check_owner(descriptor, folder)
-        lock = _lock(descriptor, folder)
+        _check_owner(descriptor, folder, kind)
+        lock = _lock(descriptor, folder, kind)
         try:
-            _remove_temporaries(descriptor)
+            _remove_temporaries(descriptor, kind)
             yield descriptor
         finally:
             os.close(lock)
@@ -67,7 +89,7 @@ def list_folder(folder: int) -> list[str]:
     try:
         return os.listdir(folder)
     except OSError as error:
-        raise StorageError(f"the profile folder cannot be read ({error.strerror})", "unreadable") from error
+        raise StorageError(f"the folder cannot be read ({error.strerror})", "unreadable") from error
 
 
 def read_file(folder: int, name: str, limit: int) -> bytes:
@@ -92,13 +114,13 @@ def read_file(folder: int, name: str, limit: int) -> bytes:
         os.close(file)
 
 
-def write_file(folder: int, name: str, data: bytes) -> None:
+def write_file(folder: int, name: str, data: bytes, kind: Kind = PROFILES) -> None:
     """Puts a file (0600) in the folder, or in the place of the one that is there, and waits until it is on the disk.
 
     Raises `StorageError`: `disk_full` or `write_failed`, with what was there before whole; `not_durable` if the file is
     in place but the folder could not be flushed.
     """
-    temporary = f".voiceauthd-{secrets.token_hex(16)}.tmp"
+    temporary = f"{kind.prefix}{secrets.token_hex(16)}.tmp"
     try:
         _write_new(folder, temporary, data)
         os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
@@ -129,34 +151,42 @@ def _open_folder(folder: Path) -> int:
     try:
         return os.open(folder, flags)
     except FileNotFoundError:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _make(folder)
         return os.open(folder, flags)
 
 
-def _check_owner(descriptor: int, folder: Path) -> None:
+def _make(folder: Path) -> None:
+    """0700, and so are the folders on the way to it that are not there: `mkdir -p` would leave those to the umask."""
+    missing = [folder, *(parent for parent in folder.parents if not parent.exists())]
+    for each in reversed(missing):
+        each.mkdir(mode=0o700, exist_ok=True)
+
+
+def _check_owner(descriptor: int, folder: Path, kind: Kind) -> None:
     status = os.fstat(descriptor)
-    if status.st_uid != os.geteuid():
+    if status.st_uid != os.geteuid() and not (kind.root and status.st_uid == 0):
         raise StorageError(
-            f"the profile folder {folder} belongs to user {status.st_uid}, and this is user {os.geteuid()}: run as "
-            "that user, or name another folder with `profiles`",
+            f"the {kind.what} {folder} belongs to user {status.st_uid}, and this is user {os.geteuid()}: run as "
+            f"that user, or name another folder with `{kind.setting}`",
             "unsafe_folder",
         )
     if status.st_mode & WRITABLE_BY_OTHERS:
         raise StorageError(
-            f"the profile folder {folder} can be written by others (mode {stat.S_IMODE(status.st_mode):04o}): run "
+            f"the {kind.what} {folder} can be written by others (mode {stat.S_IMODE(status.st_mode):04o}): run "
             f"`chmod 0700 {shlex.quote(str(folder))}`",
             "unsafe_folder",
         )
 
 
-def _lock(descriptor: int, folder: Path) -> int:
+def _lock(descriptor: int, folder: Path, kind: Kind) -> int:
     """The descriptor that holds the lock; closing it gives the lock back. Its own for each call: threads too exclude
     one another."""
-    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    flags |= os.O_RDONLY | os.O_DIRECTORY if kind.lock is None else os.O_RDWR | os.O_CREAT
     try:
-        lock = os.open(LOCK, flags, 0o600, dir_fd=descriptor)
+        lock = os.open(kind.lock or ".", flags, 0o600, dir_fd=descriptor)
     except OSError as error:
-        raise StorageError(f"the lock {folder / LOCK} cannot be opened ({error.strerror})", "locked") from error
+        raise StorageError(f"the lock of {folder} cannot be opened ({error.strerror})", "locked") from error
     deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
         try:
@@ -167,14 +197,15 @@ def _lock(descriptor: int, folder: Path) -> int:
                 continue
             os.close(lock)
             raise StorageError(
-                f"the profile folder {folder} is in use by another process ({error.strerror}): try again", "locked"
+                f"the {kind.what} {folder} is in use by another process ({error.strerror}): try again", "locked"
             ) from error
         return lock
 
 
-def _remove_temporaries(folder: int) -> None:
+def _remove_temporaries(folder: int, kind: Kind) -> None:
+    left = re.compile(rf"\A{re.escape(kind.prefix)}[0-9a-f]{{32}}\.tmp\Z")
     for entry in list_folder(folder):
-        if TEMPORARY.match(entry):
+        if left.match(entry):
             with suppress(OSError):
                 os.unlink(entry, dir_fd=folder)
 

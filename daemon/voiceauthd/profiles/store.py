@@ -1,7 +1,7 @@
 """The store: all profiles of this machine, one file each, and a snapshot of them that never changes under a reader.
 
-Reads come from the snapshot and never touch the disk. Every write looks at the disk first, changes one file, and
-takes a new snapshot from the disk, all under one lock that excludes other processes and threads.
+Reads come from the snapshot and never touch the disk. Every write looks at the disk first, keys included, changes one
+file, and takes a new snapshot from the disk, all under one lock that excludes other processes and threads.
 """
 
 from __future__ import annotations
@@ -16,10 +16,13 @@ from types import MappingProxyType
 
 from voiceauthd.embed.embedding import ModelId
 from voiceauthd.errors import NotEnrolledError, StorageError
-from voiceauthd.profiles.document import MAX_BYTES, check_model, decode_profile, encode_profile
+from voiceauthd.profiles import rekeying
+from voiceauthd.profiles.document import check_model
 from voiceauthd.profiles.folder import list_folder, locked_folder, read_file, remove_file, write_file
+from voiceauthd.profiles.keys import Keys
 from voiceauthd.profiles.names import check_name, file_name, name_key, name_of_file
 from voiceauthd.profiles.profile import Profile, timestamp
+from voiceauthd.profiles.sealed import MAX_BYTES, open_profile, seal_profile
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,23 +53,31 @@ class _Snapshot:
 
 
 class ProfileStore:
-    """The profiles in `folder`, all of one model. Safe to use from several threads.
+    """The profiles in `folder`, all of one model, sealed with keys of this machine. Safe to use from several threads.
 
     Names are compared by `name_key`: `get("anna")` finds "Anna", and the profile that comes back bears the enrolled
     name. Every method that takes a name raises `UsageError`, reason `invalid_name`, for what cannot be one.
     """
 
-    def __init__(self, folder: Path, model: ModelId) -> None:
+    def __init__(self, folder: Path, model: ModelId, keys: Keys) -> None:
         """Makes the folder if need be, and reads it. Raises `StorageError` if the folder as a whole cannot be used."""
         self.folder = folder
         self.model = model
+        self._keys = keys
         self._snapshot = _Snapshot.of({}, {})
         self.refresh()
 
+    @property
+    def keys(self) -> Keys:
+        """As they were when the folder was last read."""
+        return self._keys
+
     def refresh(self) -> None:
-        """Reads the folder again. Raises `StorageError`, and keeps the old snapshot, if it cannot be used."""
+        """Reads the keys and the folder again. Raises `StorageError`, and keeps the old snapshot, if one of the two
+        cannot be used."""
         with locked_folder(self.folder) as folder:
-            self._snapshot = self._read(folder)
+            keys = self._keys.again()
+            self._snapshot, self._keys = self._read(folder, keys), keys
 
     @property
     def refused(self) -> Mapping[str, StorageError]:
@@ -128,7 +139,7 @@ class ProfileStore:
                     f"{taken!r} is already enrolled; delete it or choose another name", "already_enrolled"
                 )
             renamed = dataclasses.replace(profile, name=new, generation=profile.generation + 1, updated=timestamp())
-            write_file(folder, file_name(new), encode_profile(renamed))
+            write_file(folder, file_name(new), seal_profile(renamed, self._keys.current))
             remove_file(folder, file_name(profile.name))
             return renamed
 
@@ -137,15 +148,36 @@ class ProfileStore:
         with self._changing() as (folder, before):
             remove_file(folder, file_name(_find(before, check_name(name))))
 
+    def rekey(self) -> tuple[str, int]:
+        """Seals every profile with a new key; where the keys are a credential, with the first one in it. Returns the
+        key's id, and how many profiles that were. What cannot be read stays as it is, and so do the keys for it.
+
+        A crash at any moment leaves every profile readable. So does a failure: `StorageError` (`disk_full`,
+        `write_failed`, `not_durable`) says that some profiles may be sealed anew and others as before.
+        """
+        with self._changing(gone=True) as (folder, _):
+            self._keys = rekeying.begin(folder, self._keys)
+            count = rekeying.seal_anew(folder, self._keys)
+            self._keys = rekeying.finish(folder, self._keys)
+            return self._keys.current.id, count
+
     @contextmanager
-    def _changing(self) -> Iterator[tuple[int, _Snapshot]]:
-        """The locked folder and what it holds. Afterwards, even after a failure, the snapshot is what it then holds."""
+    def _changing(self, *, gone: bool = False) -> Iterator[tuple[int, _Snapshot]]:
+        """The locked folder and what it holds. Afterwards, even after a failure, the snapshot is what it then holds.
+
+        gone  a key file that has gone is no obstacle: it is about to be written
+        """
         with locked_folder(self.folder) as folder:
-            self._snapshot = self._read(folder)
+            try:
+                self._keys = self._keys.again()
+            except StorageError as problem:
+                if not gone or problem.reason != "no_key":
+                    raise
+            self._snapshot = self._read(folder, self._keys)
             try:
                 yield folder, self._snapshot
             finally:
-                self._snapshot = self._read(folder)
+                self._snapshot = self._read(folder, self._keys)
 
     def _replace(self, folder: int, before: _Snapshot, profile: Profile, name: str) -> Profile:
         old = before.usable.get(name)
@@ -161,10 +193,10 @@ class ProfileStore:
                     f"the profile of {profile.name!r} is already enrolled as {other.name!r}: rename or delete that one",
                     "already_enrolled",
                 )
-        write_file(folder, file_name(profile.name), encode_profile(profile))
+        write_file(folder, file_name(profile.name), seal_profile(profile, self._keys.current))
         return profile
 
-    def _read(self, folder: int) -> _Snapshot:
+    def _read(self, folder: int, keys: Keys) -> _Snapshot:
         usable: dict[str, Profile] = {}
         refused: dict[str, StorageError] = {}
         for entry in list_folder(folder):
@@ -172,7 +204,8 @@ class ProfileStore:
             if name is None:
                 continue
             try:
-                usable[name] = decode_profile(read_file(folder, entry, MAX_BYTES), name, self.model)
+                data = read_file(folder, entry, MAX_BYTES)
+                usable[name] = open_profile(data, keys, name, self.model, at=str(self.folder / entry))
             except StorageError as error:
                 refused[name] = error
         _finish_renames(folder, usable, refused)

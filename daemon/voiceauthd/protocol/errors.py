@@ -1,6 +1,7 @@
 """The names of errors on the wire, and the one table between them and the errors of this program.
 
-Where the Varlink standard has a name, it is used; what is ours is declared in `org.voiceauthd.varlink`.
+Where the Varlink standard has a name, it is used; what is ours is declared in `org.voiceauthd.varlink` and
+`org.voiceauthd.proof.varlink`.
 """
 
 from __future__ import annotations
@@ -13,14 +14,18 @@ from voiceauthd.errors import (
     BusyError,
     ConfigError,
     DeniedError,
+    LockedError,
     ModelError,
     NotEnrolledError,
+    NotRunningError,
     SourceError,
     StorageError,
+    TooOftenError,
     UsageError,
     VoiceauthError,
     WithdrawnError,
 )
+from voiceauthd.protocol.wire import presentable
 
 INTERFACE_NOT_FOUND = "org.varlink.service.InterfaceNotFound"
 METHOD_NOT_FOUND = "org.varlink.service.MethodNotFound"
@@ -44,8 +49,18 @@ CONFIGURATION_REFUSED = "org.voiceauthd.ConfigurationRefused"
 MALFORMED_MESSAGE = "org.voiceauthd.MalformedMessage"
 TOO_MANY_CONNECTIONS = "org.voiceauthd.TooManyConnections"
 TOO_MANY_REQUESTS = "org.voiceauthd.TooManyRequests"
+TOO_OFTEN = "org.voiceauthd.TooOften"
+LOCKED = "org.voiceauthd.Locked"
+PROOF_NEEDED = "org.voiceauthd.ProofNeeded"
 CANCELLED = "org.voiceauthd.Cancelled"
 INTERNAL = "org.voiceauthd.Internal"
+
+PROOF_WRONG = "org.voiceauthd.proof.WrongPassword"
+PROOF_REFUSED = "org.voiceauthd.proof.Refused"
+PROOF_UNAVAILABLE = "org.voiceauthd.proof.Unavailable"
+
+LONGEST_LINE = 1000
+"""Characters of a line of what a client tells a person, at most."""
 
 
 class Row(NamedTuple):
@@ -63,14 +78,49 @@ class Row(NamedTuple):
     default: bool = False
 
 
-_UNUSABLE = ("profile_unusable", "torn", "wrong_format", "wrong_model", "duplicate", "too_large", "not_a_file")
+_UNUSABLE = (
+    "profile_unusable",
+    "torn",
+    "wrong_format",
+    "wrong_version",
+    "wrong_name",
+    "wrong_key",
+    "wrong_model",
+    "wrong_owner",
+    "duplicate",
+    "too_large",
+    "not_a_file",
+)
 
 TABLE = (
     Row(NOT_ENROLLED, NotEnrolledError, ("not_enrolled",), "nobody is enrolled as {name!r}", default=True),
     Row(BUSY, BusyError, ("busy",), "busy: {holder}; try again when that is over", default=True),
     Row(TOO_MANY_CONNECTIONS, BusyError, ("too_many_connections",), "too many connections: at most {limit} at a time"),
     Row(TOO_MANY_REQUESTS, BusyError, ("too_many_requests",), "too many calls at once: at most {limit} a connection"),
+    Row(
+        TOO_OFTEN,
+        TooOftenError,
+        ("too_often",),
+        "too many calls: at most {limit} a minute; try again in {seconds:.0f} s",
+        default=True,
+    ),
+    Row(
+        LOCKED,
+        LockedError,
+        ("locked",),
+        "the voice of {name!r} is locked for {seconds:.0f} s, after too many failures; passwords are not affected",
+        default=True,
+    ),
+    Row(
+        PROOF_NEEDED,
+        DeniedError,
+        ("proof_needed",),
+        "a change of the voice of {name!r} needs its owner's password, or root",
+    ),
     Row(PERMISSION_DENIED, DeniedError, ("denied",), "this user may not do that", default=True),
+    Row(PROOF_WRONG, DeniedError, ("wrong_password",), "wrong password"),
+    Row(PROOF_REFUSED, DeniedError, ("proof_refused",), "{detail}"),
+    Row(PROOF_UNAVAILABLE, NotRunningError, ("proof_unavailable",), "{detail}"),
     Row(NO_SOURCE, SourceError, ("no_microphone",), "{detail}", default=True),
     Row(NOT_READY, ModelError, ("not_ready", "model_unavailable"), "{detail}", default=True),
     Row(ENROLMENT_INCOMPLETE, AudioError, ("bad_audio",), "{detail}", default=True),
@@ -110,8 +160,10 @@ def exception_for_error(error: str, parameters: Mapping[str, Any]) -> VoiceauthE
         if row.error == error:
             try:
                 text = row.text.format_map(parameters)
-            except (LookupError, ValueError, TypeError, AttributeError):  # the daemon left out what the text names
+            except (LookupError, ArithmeticError, ValueError, TypeError, AttributeError):
+                # The daemon left out what the text names, or gave something else.
                 text = f"the daemon answered {error}"
+            text = "\n".join(presentable(line, LONGEST_LINE) for line in text.split("\n"))
             reason = parameters.get("reason")
             return row.kind(text, reason if isinstance(reason, str) and reason else row.reasons[0])
     return None

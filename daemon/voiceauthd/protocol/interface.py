@@ -27,9 +27,11 @@ from voiceauthd.protocol.language import (
     Type,
     parse,
 )
+from voiceauthd.protocol.wire import presentable
 
 VOICEAUTHD = "org.voiceauthd"
 VARLINK = "org.varlink.service"
+PROOF = "org.voiceauthd.proof"
 
 STREAM_ONLY = frozenset({"Monitor"})
 """Methods that have no single answer: they must be called with `more`."""
@@ -50,7 +52,7 @@ class MismatchError(UsageError):
     reason = "invalid_parameter"
 
     def __init__(self, parameter: str, detail: str) -> None:
-        super().__init__(f"{parameter or 'parameters'}: {detail}")
+        super().__init__(f"{presentable(parameter) or 'parameters'}: {detail}")
         self.parameter = parameter
 
 
@@ -168,6 +170,6 @@ def _mismatch(where: str, expected: str, found: object) -> MismatchError:
 
 @functools.cache
 def load(name: str = VOICEAUTHD) -> Interface:
-    """A committed interface file, `VOICEAUTHD` or `VARLINK`, parsed once."""
+    """A committed interface file, `VOICEAUTHD`, `PROOF` or `VARLINK`, parsed once."""
     text = importlib.resources.files("voiceauthd.protocol").joinpath(f"{name}.varlink").read_text(encoding="utf-8")
     return Interface(text, parse(text))

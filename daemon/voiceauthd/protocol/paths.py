@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 
 SYSTEM_SOCKET = "/run/voiceauthd/socket"
+PROOF_SOCKET = "/run/voiceauthd/proof"
+"""Beside the system's socket: the service that asks for passwords (docs/protocol.md)."""
+
 SOCKET_VARIABLE = "VOICEAUTHD_SOCKET"
 """Names the socket to clients. A program that acts for another user (PAM) must pass a path instead of trusting this."""
 
@@ -32,6 +35,11 @@ def find_socket() -> str:
         if candidate is not None and os.path.exists(candidate):
             return candidate
     return SYSTEM_SOCKET
+
+
+def proof_socket(socket: str) -> str:
+    """Where a proof for the daemon on `socket` is had: beside it."""
+    return os.path.join(os.path.dirname(socket), os.path.basename(PROOF_SOCKET))
 
 
 def _session_socket() -> str | None:

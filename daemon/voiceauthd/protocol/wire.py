@@ -44,6 +44,18 @@ class WireError(VoiceauthError):
     reason = "malformed_message"
 
 
+def presentable(text: str, longest: int = 200) -> str:
+    """For a terminal, or for a line of a log: what does not print is escaped, what is longer than `longest` is cut.
+
+    Words of the other side pass through here before they are shown, so that they can neither steer a terminal nor
+    write a line of their own.
+    """
+    shown = text if len(text) <= longest else f"{text[:longest]}…"
+    if shown.isprintable():
+        return shown
+    return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown)
+
+
 class Request(NamedTuple):
     """A call as it comes in. `method` is the full name; `parameters` are not yet held against the interface."""
 
@@ -97,6 +109,11 @@ class Decoder:
             if message is not None:
                 messages.append(message)
         return messages
+
+    @property
+    def holds_part(self) -> bool:
+        """Whether a message has begun that has not ended."""
+        return bool(self._pending)
 
     def finish(self) -> list[bytes]:
         """What the end of the input completes: a last line without its newline, as `printf` sends it."""

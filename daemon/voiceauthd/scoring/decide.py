@@ -12,6 +12,9 @@ CLEARLY_ANOTHERS = 0.2
 """Lead of another enrolled identity, in the unit of `Score.normalised`, at which a claim that is not borne out is wrong
 and not merely unsure: four times the lead that tells two identities apart."""
 
+UNUSABLE = "unusable_score"
+"""Reason where a figure is no number. More speech does not mend that: a request ends with it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rule:
@@ -51,7 +54,7 @@ def identify(scores: Sequence[Score], net_speech: float, agreement: float, rule:
     if not scores:
         return Identified(Recognition.UNKNOWN, "nobody_enrolled")
     if not all(_is_usable(score, rule) for score in scores):
-        return Identified(Recognition.UNDECIDED, "unusable_score")
+        return Identified(Recognition.UNDECIDED, UNUSABLE)
     ranked = sorted(scores, key=lambda score: (-score.normalised, score.name))
     best = ranked[0]
     margin = best.normalised - ranked[1].normalised if len(ranked) > 1 else None
@@ -80,7 +83,7 @@ def verify(name: str, scores: Sequence[Score], net_speech: float, agreement: flo
     if len(claimed) != 1:
         return Decision(Outcome.REJECT, "not_enrolled")
     if not all(_is_usable(score, rule) for score in scores):
-        return Decision(Outcome.REJECT, "unusable_score")
+        return Decision(Outcome.REJECT, UNUSABLE)
     score = claimed[0]
     others = [other.normalised for other in scores if other.name != name]
     margin = score.normalised - max(others) if others else None
@@ -99,7 +102,9 @@ def verify(name: str, scores: Sequence[Score], net_speech: float, agreement: flo
 
 
 def _is_usable(score: Score, rule: Rule) -> bool:
-    return all(map(math.isfinite, (score.cosine, score.normalised, rule.measure(score))))
+    """Whether every figure of a score is a number, also one that is not held against a bound."""
+    ratio = 0.0 if score.llr is None else score.llr
+    return all(map(math.isfinite, (score.cosine, score.normalised, ratio, rule.measure(score))))
 
 
 def _reaches(value: float, bound: float) -> bool:
@@ -109,4 +114,6 @@ def _reaches(value: float, bound: float) -> bool:
 
 def _leads(margin: float | None, rule: Rule) -> bool:
     """Whether an identity is far enough before the next one. In a tie nobody is, even where no margin is asked for."""
-    return margin is None or (_reaches(margin, rule.margin) and margin > 0.0)
+    if margin is None:
+        return math.isfinite(rule.margin)
+    return _reaches(margin, rule.margin) and margin > 0.0

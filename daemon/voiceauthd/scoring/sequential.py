@@ -14,14 +14,14 @@ from typing import Generic, TypeVar
 
 from voiceauthd.config.schema import VerifyConfig
 from voiceauthd.embed.embedding import Embedding
-from voiceauthd.scoring.decide import Rule, identify, verify
+from voiceauthd.scoring.decide import UNUSABLE, Rule, identify, verify
 from voiceauthd.scoring.decision import Decision, Identified, Outcome, Recognition, Score
 from voiceauthd.scoring.voice import Pool, Voice
 from voiceauthd.speech.window import Window
 
 Compare = Callable[[Voice], list[Score]]
 
-Verdict = TypeVar("Verdict")
+Verdict = TypeVar("Verdict", Decision, Identified)
 
 
 class Sequential(Generic[Verdict]):
@@ -49,7 +49,8 @@ class Sequential(Generic[Verdict]):
         if not self._enough:
             return None
         verdict = self.decide()
-        return verdict if self._clear(verdict) or self.net_speech >= self._config.max_speech else None
+        over = verdict.reason == UNUSABLE or self.net_speech >= self._config.max_speech
+        return verdict if over or self._clear(verdict) else None
 
     def decide(self) -> Verdict:
         """What there is to say now, with no more speech to come. Raises `ModelError`."""

@@ -24,14 +24,16 @@ class Role(Enum):
     ANYBODY = auto()
     ROOT = auto()
     OPERATOR = auto()  # the user whom the daemon runs as
-    OWNER = auto()  # whose voice it is: by the account's name, or by the profile's `owner_uid`
+    OWNER = auto()  # whose voice it is: `owner_of`
+    PROVEN = auto()  # the owner, who has just given the account's password (proofs.py)
     HOLDER = auto()  # who began the enrolment that a claim names
     MONITOR = auto()  # a member of `access.monitor_group`
 
 
 _EVERYBODY = frozenset({Role.ANYBODY})
 _ADMINISTRATORS = frozenset({Role.ROOT, Role.OPERATOR})
-_ONESELF = _ADMINISTRATORS | {Role.OWNER}
+_ONESELF = _ADMINISTRATORS | {Role.OWNER, Role.PROVEN}
+_CHANGERS = _ADMINISTRATORS | {Role.PROVEN}
 _LISTENERS = _ADMINISTRATORS | {Role.MONITOR}
 
 TABLE: Mapping[str, frozenset[Role]] = MappingProxyType(
@@ -39,17 +41,20 @@ TABLE: Mapping[str, frozenset[Role]] = MappingProxyType(
         "Info": _EVERYBODY,
         "Status": _EVERYBODY,
         "Verify": _ONESELF,
-        "Enroll": _ONESELF,
+        "Enroll": _CHANGERS,
         "SendAudio": frozenset({Role.HOLDER}),
         "Identify": _LISTENERS,
         "Monitor": _LISTENERS,
         "ListProfiles": _EVERYBODY,  # and sees of them what `sees_profile` allows
         "ShowProfile": _ONESELF,
-        "DeleteProfile": _ONESELF,
-        "ExportProfile": _ONESELF,
+        "DeleteProfile": _CHANGERS,
+        "ExportProfile": _CHANGERS,
         "RenameProfile": _ADMINISTRATORS,
         "ImportProfile": _ADMINISTRATORS,
+        "Unlock": _ADMINISTRATORS,
+        "Rekey": _ADMINISTRATORS,
         "Reload": _ADMINISTRATORS,
+        "Vouch": frozenset({Role.ROOT}),  # who has seen a password through PAM
     }
 )
 """Method to the roles that may call it."""
@@ -82,22 +87,34 @@ class Access:
                 f"{config.monitor_group}`) or set it to null"
             ) from None
 
-    def allowed(self, peer: Peer, method: str, profile_name: str | None = None, owner_uid: int | None = None) -> bool:
+    def allowed(
+        self, peer: Peer, method: str, owner: int | None = None, *, holder: int | None = None, proven: bool = False
+    ) -> bool:
         """Whether `peer` may call `method` (its short name).
 
-        profile_name  the profile that the call is about, if it is about one
-        owner_uid     that profile's owner, if it has one; for SendAudio, the user who holds the claim
+        owner   the user whose voice the call is about, as `owner_of` says; None for nobody
+        holder  the user who holds the claim that the call names; None for nobody
+        proven  the peer has just given the password of the account
         """
-        rule = TABLE.get(method, frozenset())
-        if not rule.isdisjoint(self._roles(peer)):
-            return True
-        if Role.OWNER in rule and _owns(peer, profile_name, owner_uid):
-            return True
-        return Role.HOLDER in rule and _is_user(peer, owner_uid)
+        roles = self._roles(peer)
+        if _is_user(peer, owner):
+            roles |= {Role.OWNER, Role.PROVEN} if proven else {Role.OWNER}
+        if _is_user(peer, holder):
+            roles.add(Role.HOLDER)
+        return not TABLE.get(method, frozenset()).isdisjoint(roles)
 
-    def sees_profile(self, peer: Peer, profile_name: str, owner_uid: int | None) -> bool:
-        """Whether this profile is in the list that `peer` gets."""
-        return not _ADMINISTRATORS.isdisjoint(self._roles(peer)) or _owns(peer, profile_name, owner_uid)
+    def sees_profile(self, peer: Peer, name: str, owner_uid: int | None) -> bool:
+        """Whether the profile `name`, which notes `owner_uid`, is in the list that `peer` gets.
+
+        Asks no user database, which a long list would ask long. What is listed and is not `owner_of`'s may not be used.
+        """
+        if not _ADMINISTRATORS.isdisjoint(self._roles(peer)) or _is_user(peer, owner_uid):
+            return True
+        return owner_uid is None and peer.user is not None and peer.user == name and peer.uid != OVERFLOW_UID
+
+    def is_counted(self, peer: Peer) -> bool:
+        """Whether the calls of `peer` are limited in number."""
+        return _ADMINISTRATORS.isdisjoint(self._roles(peer))
 
     def sees_scores(self, peer: Peer) -> bool:
         """Whether `peer` is told scores and margins."""
@@ -119,7 +136,15 @@ def _is_user(peer: Peer, uid: int | None) -> bool:
     return uid is not None and peer.uid == uid and peer.uid != OVERFLOW_UID
 
 
-def _owns(peer: Peer, profile_name: str | None, owner_uid: int | None) -> bool:
-    if _is_user(peer, owner_uid):
-        return True
-    return profile_name is not None and peer.user is not None and peer.user == profile_name
+def owner_of(account_uid: int | None, owner_uid: int | None) -> int | None:
+    """The user whose voice a profile holds; None if that is nobody, and if two users have a claim to it.
+
+    account_uid  the account of this machine that has the very name of the profile, letter by letter
+    owner_uid    who is noted in the profile
+
+    A name opens the account of that name, so whoever else is noted in the profile must not change it; and whoever has
+    come to the name later (an account that was removed and made again) must not use the voice of before. An
+    administrator can still do all of it.
+    """
+    users = {uid for uid in (account_uid, owner_uid) if uid is not None}
+    return users.pop() if len(users) == 1 else None

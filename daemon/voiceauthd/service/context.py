@@ -9,9 +9,10 @@ from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 from voiceauthd.errors import DeniedError, NotEnrolledError, StorageError
-from voiceauthd.profiles.names import check_name
+from voiceauthd.profiles.names import check_name, name_key
 from voiceauthd.profiles.profile import Profile
-from voiceauthd.service.access import Access
+from voiceauthd.profiles.store import ProfileStore
+from voiceauthd.service.access import Access, owner_of
 from voiceauthd.service.engine import Engine
 from voiceauthd.service.replies import Reply, rated_reply
 from voiceauthd.service.requests import Call
@@ -34,12 +35,33 @@ class Context:
     def access(self) -> Access:
         return self.state.access
 
-    def require(self, call: Call, name: str | None = None, owner_uid: int | None = None) -> None:
-        """Raises `DeniedError` if the caller may not do this, with the profile `name` of the user `owner_uid`."""
-        if not self.access.allowed(call.peer, call.name, name, owner_uid):
-            log.warning("denied %s%s to %s", call.name, f" of {name!r}" if name else "", call.peer)
-            whose = f" of {name!r}" if name else ""
-            raise DeniedError(f"{call.name}{whose} is not allowed to {call.peer.user or call.peer.uid}")
+    def require(self, call: Call, name: str | None = None, owner: int | None = None, holder: int | None = None) -> None:
+        """Raises `DeniedError` if the caller may not do this: reason `proof_needed` if a proof would help. Spends the
+        call's proof, if it takes one.
+
+        name   the profile that the call is about, for the log; `owner`: whose it is
+        holder  the user who holds the claim that the call names
+        """
+        if self.access.allowed(call.peer, call.name, owner, holder=holder):
+            return
+        whose = f" of {name!r}" if name else ""
+        if self.access.allowed(call.peer, call.name, owner, proven=True):
+            if self.state.proofs.spend(call.parameters.get("proof"), call.peer.uid):
+                return
+            raise DeniedError(f"{call.name}{whose} needs the password of {call.peer.user}", "proof_needed")
+        log.warning("denied %s%s to %s", call.name, whose, call.peer)
+        raise DeniedError(f"{call.name}{whose} is not allowed to {call.peer.user or call.peer.uid}")
+
+    async def audit(self, call: Call, outcome: str | None = None, reason: str = "") -> None:
+        """Writes what came of a call to the audit log, before it is answered. Raises `StorageError`."""
+        if outcome is not None:
+            call.outcome, call.reason = outcome, reason
+        call.audited = True  # also if the caller vanishes meanwhile: the line comes to its end
+        try:
+            await self.state.auditor.record(call.name, call.outcome, call.reason, call.peer, call.about, call.detail)
+        except StorageError:
+            call.audited = False
+            raise
 
     async def engine(self) -> Engine:
         """Waits until the daemon is ready. Raises why it will not be."""
@@ -55,14 +77,33 @@ class Context:
         try:
             profile = engine.store.get(name)
         except (NotEnrolledError, StorageError):
-            self.require(call, name)
+            name = enrolled_name(engine.store, name) or name
+            self.require(call, name, await account(name))
             raise
-        self.require(call, profile.name, profile.owner_uid)
+        self.require(call, profile.name, owner_of(await account(profile.name), profile.owner_uid))
         return engine, profile
+
+    async def require_own_voice(self, asked: str, profile: Profile) -> None:
+        """Raises `NotEnrolledError` and `StorageError` if `profile`, found by the name `asked`, may hold the voice of
+        another account than the one that its decision would open.
+        """
+        if asked != profile.name and await account(asked) is not None:
+            # Names are compared without case, accounts are not: `Anna` is another user than `anna`.
+            raise NotEnrolledError(f"nobody is enrolled as {asked!r}, and {profile.name!r} is another account")
+        uid = await account(profile.name)
+        if uid is not None and owner_of(uid, profile.owner_uid) is None:
+            raise StorageError(
+                f"the voice was enrolled for uid {profile.owner_uid}, and the account is uid {uid} now: an "
+                "administrator must enrol it again",
+                "wrong_owner",
+            )
 
     def rated(self, call: Call, engine: Engine, profile: Profile) -> Reply:
         """Type Profile with its rating, as far as the caller may see it."""
-        return rated_reply(profile, engine.embedder.threshold, scores=self.access.sees_scores(call.peer))
+        reply = rated_reply(profile, engine.embedder.threshold, scores=self.access.sees_scores(call.peer))
+        if (seconds := self.state.lockout.locked_for(profile.name)) is not None:
+            reply["locked_for"] = round(seconds, 1)
+        return reply
 
     async def change(
         self, work: Callable[Parameters, Result], *arguments: Parameters.args, **named: Parameters.kwargs
@@ -83,13 +124,26 @@ class Context:
         return await asyncio.shield(task)
 
 
-async def account(name: str) -> int | None:
-    """Whose voice it is: the user of this machine who has that name, if there is one."""
-    return await asyncio.to_thread(_uid, name)
-
-
-def _uid(name: str) -> int | None:
+def enrolled_name(store: ProfileStore, name: str) -> str | None:
+    """The name, of a usable or a refused profile, that is taken for `name`; None for nobody."""
     try:
-        return pwd.getpwnam(name).pw_uid
-    except KeyError:
+        return store.get(name).name
+    except NotEnrolledError:
         return None
+    except StorageError:
+        same = [other for other in store.refused if name_key(other) == name_key(name)]
+        return name if name in same else next(iter(same), None)
+
+
+async def account(name: str) -> int | None:
+    """The user of this machine who has that very name, letter by letter, if there is one."""
+    return await asyncio.to_thread(find_account, name)
+
+
+def find_account(name: str) -> int | None:
+    """What `account` says. May ask the user database of the network: not for the event loop's thread."""
+    try:
+        entry = pwd.getpwnam(name)
+    except (KeyError, ValueError):
+        return None
+    return entry.pw_uid if entry.pw_name == name else None  # some user databases find `Anna` as `anna`

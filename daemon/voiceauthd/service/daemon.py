@@ -13,18 +13,21 @@ import sys
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
+from voiceauthd.audit.log import AuditLog
 from voiceauthd.config.load import load_config
-from voiceauthd.config.resolve import RESTART_KEYS, changed_keys
+from voiceauthd.config.resolve import RESTART_KEYS, changed_keys, state_folder
 from voiceauthd.config.schema import Config
 from voiceauthd.errors import ConfigError, ExitCode, VoiceauthError, WithdrawnError
 from voiceauthd.protocol.paths import default_socket
 from voiceauthd.service import notify
 from voiceauthd.service.access import Access
 from voiceauthd.service.activation import inherited_socket
+from voiceauthd.service.auditing import Auditor
 from voiceauthd.service.background import in_thread
 from voiceauthd.service.engine import Engine, build_engine
 from voiceauthd.service.hub import Hub
 from voiceauthd.service.listener import Listener, adopt, listen
+from voiceauthd.service.lockout import Lockout
 from voiceauthd.service.methods import Methods
 from voiceauthd.service.monitoring import events
 from voiceauthd.service.replies import Reply
@@ -36,6 +39,9 @@ log = logging.getLogger(__name__)
 
 STOP_TIME = 1.5
 """Seconds for everything to end in order. A service manager, and a person, are promised two."""
+
+AUDIT_TIME = 0.4
+"""Seconds for the last lines of the audit log, after everything else has ended."""
 
 STATUS_PERIOD = 5.0
 """Seconds between two looks at how the daemon is, at most."""
@@ -59,7 +65,10 @@ class Daemon:
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
         self._hub = Hub(self._loop, config.socket.events_queued)
-        self._state = State(config, Access.from_config(config.access))
+        folder = state_folder(config)
+        audit = AuditLog(folder / "audit", config.audit.size * 1024, config.audit.files)
+        lockout = Lockout(folder / "lockout.json", config.lockout)
+        self._state = State(config, Access.from_config(config.access), lockout, Auditor(audit))
         self._methods = Methods(self._state, self._hub, self.reload)
         self._server = Server(config.socket, self._methods.handle)
         self._state.connections = lambda: self._server.connections
@@ -67,7 +76,14 @@ class Daemon:
     async def run(self) -> None:
         """Returns when it was told to stop, or when what it was to follow has ended. Raises `VoiceauthError`."""
         self._catch_signals()
-        await self._server.start(self._listener())
+        listener = self._listener()
+        try:
+            await self._state.auditor.open()
+        except BaseException:
+            listener.close()
+            raise
+        await self._server.start(listener)
+        self._state.auditor.note("start", "done", "", None)
         notify.status(status_line(self._state))
         try:
             engine = await self._load()
@@ -234,6 +250,7 @@ class Daemon:
         await self._server.stop(STOP_TIME)
         if ends is not None and not await ends:
             log.warning("the capture or the worker thread did not end in time")
+        await self._state.auditor.close(AUDIT_TIME)
         log.info("stopped")
 
 

@@ -18,12 +18,15 @@ from voiceauthd.protocol.interface import (
     MismatchError,
     load,
 )
-from voiceauthd.protocol.wire import Reply, Request
+from voiceauthd.protocol.wire import Reply, Request, presentable
 from voiceauthd.service.events import SlowSubscriberError
 from voiceauthd.service.peer import Peer
 from voiceauthd.service.requests import Call, CallError, Send, error_reply
 
 log = logging.getLogger(__name__)
+
+LOGGED = 500
+"""Characters of an error that the log has, at most."""
 
 Handler = Callable[[Call], Awaitable[None]]
 """Answers a call of `org.voiceauthd` with `call.reply`, or raises."""
@@ -55,7 +58,8 @@ class Dispatcher:
         except Exception as problem:  # noqa: BLE001 - a defect in a method must not take the connection's task down
             reply = _reply_for(problem, request)
             if request.oneway or (call is not None and call.answered):
-                log.info("%s of %s failed after its answer or wanted none: %s", request.method, peer, problem)
+                method = presentable(request.method)
+                log.info("%s of %s failed after its answer or wanted none: %s", method, peer, _one_line(problem))
             else:
                 await send(reply)
 
@@ -113,7 +117,12 @@ def _reply_for(problem: Exception, request: Request) -> Reply:
     if isinstance(problem, VoiceauthError):
         reply = error_reply(problem, request.parameters)
         if reply is not None:
-            log.info("%s: %s", request.method, problem)
+            log.info("%s: %s", presentable(request.method), _one_line(problem))
             return reply
-    log.error("%s failed", request.method, exc_info=problem)
+    log.error("%s failed", presentable(request.method), exc_info=problem)
     return Reply({"detail": "a defect of the daemon; its log has the details"}, error=errors.INTERNAL)
+
+
+def _one_line(problem: Exception) -> str:
+    """For the log: some words in it may be the caller's."""
+    return presentable("; ".join(str(problem).splitlines()), LOGGED)

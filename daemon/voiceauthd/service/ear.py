@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from voiceauthd.errors import SourceError
+from voiceauthd.errors import ModelError, SourceError
 from voiceauthd.pipeline.happening import Happening, Listening, SourceChanged, SourceState
 from voiceauthd.pipeline.live import Live
 from voiceauthd.pipeline.path import Failed, Heard, Refused
@@ -77,7 +77,10 @@ class Ear:
 
 @contextmanager
 def listen(state: State, hub: Hub) -> Iterator[Ear]:
-    """Keeps the source open and counts sound from now on, until the block ends."""
+    """Keeps the source open and counts sound from now on, until the block ends. Raises `ModelError`, reason
+    `not_ready`, if nothing would ever be heard."""
+    if not state.live.alive:
+        raise ModelError("the capture or the worker thread has died; restart the daemon, and see its log", "not_ready")
     with hub.subscribe() as inbox:
         live = state.live
         live.need()

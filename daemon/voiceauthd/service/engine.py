@@ -11,7 +11,7 @@ import numpy as np
 
 from voiceauthd.audio.block import RATE
 from voiceauthd.audio.sources import make_source
-from voiceauthd.config.resolve import profiles_folder, scoring_folder
+from voiceauthd.config.resolve import profiles_folder, scoring_folder, state_folder
 from voiceauthd.config.schema import Config
 from voiceauthd.embed.embedding import Embedder
 from voiceauthd.embed.load import load_embedder
@@ -20,6 +20,7 @@ from voiceauthd.pipeline.happening import Happening
 from voiceauthd.pipeline.live import Live
 from voiceauthd.pipeline.path import Recogniser
 from voiceauthd.profiles.enrolment import WITHIN_ONE_VOICE
+from voiceauthd.profiles.keys import KEY_FILE, load_keys
 from voiceauthd.profiles.store import ProfileStore
 from voiceauthd.scoring.backend import Backend, load_backend
 from voiceauthd.scoring.policy import MONITOR, Policy, make_policies
@@ -45,10 +46,17 @@ class Engine:
     live: Live
 
     def refresh(self) -> None:
-        """From now on it is compared with what the store holds now, as configured now. Does not touch the disk."""
+        """From now on it is compared with what the store holds now, as configured now. Does not touch the disk.
+
+        Raises `ModelError` for profiles that cannot be compared with, and then knows nobody: not those of before either.
+        """
         self.recogniser.gate = self.config.gate
         self.recogniser.rule = self.policies[MONITOR].rule
-        self.recogniser.gallery = make_gallery(self.store.all(), self.embedder.model, self.backend)
+        try:
+            self.recogniser.gallery = make_gallery(self.store.all(), self.embedder.model, self.backend)
+        except BaseException:
+            self.recogniser.gallery = make_gallery((), self.embedder.model, self.backend)
+            raise
 
 
 def build_engine(config: Config, publish: Callable[[Happening], None], old: Engine | None = None) -> Engine:
@@ -65,10 +73,9 @@ def build_engine(config: Config, publish: Callable[[Happening], None], old: Engi
     if old is not None and old.embedder is embedder and profiles_folder(old.config) == folder:
         store = old.store
     else:
-        store = ProfileStore(folder, embedder.model)
+        store = ProfileStore(folder, embedder.model, load_keys(state_folder(config) / KEY_FILE))
     store.refresh()
-    for name, problem in store.refused.items():
-        log.warning("profile %r is not used: %s", name, problem)
+    _tell_refused(store)
     if old is not None and old.embedder is embedder:
         recogniser = old.recogniser  # one recogniser a model: it serialises the calls of the model
     else:
@@ -100,6 +107,14 @@ def least_agreement(engine: Engine) -> float:
     """The cosine that takes of one enrolment must have: the threshold less what takes of one voice may fall short."""
     own = engine.config.decision.threshold
     return (engine.embedder.threshold if own is None else own) - WITHIN_ONE_VOICE
+
+
+def _tell_refused(store: ProfileStore) -> None:
+    for name, problem in store.refused.items():
+        log.warning("profile %r is not used: %s", name, problem)
+    lost = sum(problem.reason == "wrong_key" for problem in store.refused.values())
+    if lost:
+        log.error("the key of %d profiles is not in %s: nobody is recognised by them", lost, store.keys.source)
 
 
 def _hears_differently(old: Config, new: Config) -> bool:

@@ -20,7 +20,7 @@ The configuration is the first of: --config, $VOICEAUTHD_CONFIG, $XDG_CONFIG_HOM
 SIGTERM and SIGINT stop the daemon, SIGHUP reloads the configuration.
 
 exit codes: 0 stopped, 2 usage, 9 configuration refused, 10 model not available, 11 the recording cannot be read,
-12 the profile store cannot be used, 13 another daemon answers on the socket, 70 a defect
+12 the profile store or the audit log cannot be used, 13 another daemon answers on the socket, 70 a defect
 """
 
 

@@ -7,6 +7,8 @@ wrong as a `VoiceauthError`; the server says it in the protocol's words.
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -17,11 +19,14 @@ from voiceauthd.profiles.names import check_condition, check_name
 from voiceauthd.profiles.profile import Profile
 from voiceauthd.protocol.interface import MismatchError
 from voiceauthd.protocol.wire import MAX_MESSAGE
-from voiceauthd.scoring.policy import UNLOCK, require_usable
+from voiceauthd.scoring.decision import Decision, Outcome
+from voiceauthd.scoring.policy import UNLOCK, Policy, require_usable
 from voiceauthd.scoring.sequential import Identification, Verification
 from voiceauthd.service import listening
+from voiceauthd.service.access import owner_of
+from voiceauthd.service.auditing import AUDITED, failed_outcome
 from voiceauthd.service.claims import Claims
-from voiceauthd.service.context import Context, account
+from voiceauthd.service.context import Context, account, enrolled_name
 from voiceauthd.service.dispatch import Handler
 from voiceauthd.service.ear import listen
 from voiceauthd.service.engine import Engine, least_agreement
@@ -30,6 +35,7 @@ from voiceauthd.service.hub import Hub
 from voiceauthd.service.monitoring import events
 from voiceauthd.service.newvoice import require_new_voice
 from voiceauthd.service.profiles import ProfileMethods
+from voiceauthd.service.proofs import require_provable
 from voiceauthd.service.replies import Reply, model_reply
 from voiceauthd.service.requests import Call
 from voiceauthd.service.state import State
@@ -60,13 +66,29 @@ class Methods:
             "Identify": self._identify,
             "Monitor": self._monitor,
             "Reload": self._reload_config,
+            "Vouch": self._vouch,
             **ProfileMethods(context).table,
         }
 
     async def handle(self, call: Call) -> None:
-        """The one door. Denies what is about no profile here; what is about one is decided where it is known."""
-        handler = self._table[call.name]
-        await handler(call)
+        """The one door: counts the call, has it answered, and tells the audit log what came of it.
+
+        Whether the caller may do this is decided where it is known which profile it is about.
+        """
+        try:
+            if self._context.access.is_counted(call.peer):
+                self._state.rates.require(call.peer.uid, call.name, self._state.config.socket)
+            await self._table[call.name](call)
+        except BaseException as problem:
+            call.outcome, call.reason = failed_outcome(problem)
+            raise
+        finally:
+            self._tell(call)
+
+    def _tell(self, call: Call) -> None:
+        if not call.audited and (call.name in AUDITED or call.outcome == "denied"):
+            auditor = self._state.auditor
+            auditor.note(call.name, call.outcome, call.reason, call.peer, call.about, call.detail)
 
     # What the daemon is
 
@@ -99,19 +121,56 @@ class Methods:
         self._context.require(call)
         await call.reply({"changed": await self._reload()})
 
+    async def _vouch(self, call: Call) -> None:
+        self._context.require(call)
+        uid = call.parameters["uid"]
+        require_provable(uid)
+        call.detail = f"uid {uid}"
+        await self._context.audit(call)
+        proof, expires = self._state.proofs.give(uid)
+        await call.reply({"proof": proof, "expires": expires})
+
     # Listening
 
     async def _verify(self, call: Call) -> None:
         engine, profile = await self._context.profile_for(call)
+        await self._context.require_own_voice(call.parameters["name"], profile)
         config, scores = engine.config, self._context.access.sees_scores(call.peer)
         policy = engine.policies[call.parameters.get("policy") or UNLOCK]
+        call.about, call.detail = profile.name, policy.name
         require_usable(policy)
+        self._state.lockout.require_open(profile.name)
         verification = Verification(profile.name, engine.recogniser.compare, policy.rule, config.verify)
-        with self._claims.take(call.name, call.peer.uid), listen(self._state, self._hub) as ear:
-            decision = await listening.follow(call, ear, verification, config, {"name": call.parameters["name"]})
+        with self._claims.take(call.name, call.peer.uid):
+            self._state.nonces.use(call.parameters.get("nonce"))  # a call that was refused before may be made again
+            with listen(self._state, self._hub) as ear:
+                decision = await listening.follow(call, ear, verification, config, {"name": call.parameters["name"]})
+            decision = await self._settled(call, profile.name, decision, policy)
         ending = f"{decision.outcome.value}, {decision.reason}"
         log.info("verify %r by %s for %s: %s", profile.name, policy.name, call.peer, ending)
         await call.reply(listening.verified_reply(call, decision, verification, config, scores=scores))
+
+    async def _settled(self, call: Call, name: str, decision: Decision, policy: Policy) -> Decision:
+        """The decision, once the lockout and the audit log have it. What cannot be told of accepts nobody."""
+        accepted = decision.outcome is Outcome.ACCEPT
+        judged = functools.partial(
+            self._state.lockout.judged,
+            name,
+            decision.reason,
+            accepted=accepted,
+            false_accepts=policy.false_accepts,
+        )
+        await asyncio.shield(asyncio.to_thread(judged))  # what was decided counts, even if the caller has gone
+        if accepted:
+            self._state.lockout.require_open(name)
+        try:
+            await self._context.audit(call, decision.outcome.value, decision.reason)
+        except StorageError as problem:
+            log.error("the audit log was not written: %s", problem)
+            if accepted:
+                call.outcome, call.reason = Outcome.INCONCLUSIVE.value, "not_audited"
+                return Decision(Outcome.INCONCLUSIVE, "not_audited")
+        return decision
 
     async def _identify(self, call: Call) -> None:
         self._context.require(call)
@@ -121,6 +180,8 @@ class Methods:
         identification = Identification(recogniser.compare, recogniser.rule, config.verify)
         with self._claims.take(call.name, call.peer.uid), listen(self._state, self._hub) as ear:
             identified = await listening.follow(call, ear, identification, config, {})
+        call.outcome, call.reason = identified.recognition.value, identified.reason
+        call.about = identified.identity
         log.info("identify for %s: %s, %s", call.peer, identified.recognition.value, identified.reason)
         await call.reply(listening.identify_reply(identified, identification, config, scores))
 
@@ -144,9 +205,10 @@ class Methods:
     async def _enroll(self, call: Call) -> None:
         name = check_name(call.parameters["name"])
         condition = _condition(call)
-        owner_uid = await account(name)
         engine = await self._context.engine()
-        existing = self._existing(call, engine, name)
+        taken = enrolled_name(engine.store, name)
+        owner_uid = await account(taken or name)
+        existing = self._existing(call, engine, taken or name, owner_uid)
         enrolment = Enrolment(
             name,
             engine.embedder.model,
@@ -174,11 +236,14 @@ class Methods:
             require_new_voice(profile, engine, call, self._context.access)
             # What was deleted meanwhile is not brought back by adding to it.
             write = {EnrolMode.NEW: store.add, EnrolMode.ADD: store.replace, EnrolMode.REPLACE: store.put}
+            if taken is None:  # and what came meanwhile was never the caller's to replace
+                write[EnrolMode.REPLACE] = store.add
             written = await self._context.change(write[enrolment.mode], profile)
         log.info("enrolled %r for %s: %s", written.name, call.peer, enrolment.summary())
         await call.reply(enrolment_reply(enrolment, "done") | {"profile": self._context.rated(call, engine, written)})
 
-    def _existing(self, call: Call, engine: Engine, name: str) -> Profile | None:
+    def _existing(self, call: Call, engine: Engine, name: str, account_uid: int | None) -> Profile | None:
+        """The profile that is added to or replaced, once the caller may do that."""
         try:
             existing = engine.store.get(name)
         except NotEnrolledError:
@@ -186,17 +251,17 @@ class Methods:
         except StorageError:
             # What cannot be used can be replaced, and nothing else: there is nothing to add to.
             if call.parameters.get("mode") != EnrolMode.REPLACE:
-                self._context.require(call, name)
+                self._context.require(call, name, account_uid)
                 raise
             existing = None
-        self._context.require(call, existing.name if existing else name, existing.owner_uid if existing else None)
+        self._context.require(call, name, owner_of(account_uid, existing.owner_uid if existing else None))
         return existing
 
     async def _send_audio(self, call: Call) -> None:
         claim, upload = self._claims.current, self._upload
         if claim is None or upload is None or call.parameters["claim"] != claim.token:
             raise no_such_claim()
-        self._context.require(call, owner_uid=claim.uid)
+        self._context.require(call, holder=claim.uid)
         await upload.put(call.parameters["pcm"], call.parameters.get("end"))
         await call.reply({})
 

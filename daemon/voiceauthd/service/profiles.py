@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import logging
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from voiceauthd.errors import StorageError, VoiceauthError
 from voiceauthd.profiles.document import export_document, import_document
 from voiceauthd.profiles.names import check_name
+from voiceauthd.profiles.profile import Profile
 from voiceauthd.service.context import Context, account
 from voiceauthd.service.dispatch import Handler
 from voiceauthd.service.newvoice import require_new_voice
@@ -31,6 +33,8 @@ class ProfileMethods:
             "DeleteProfile": self._delete,
             "ExportProfile": self._export,
             "ImportProfile": self._import,
+            "Unlock": self._unlock,
+            "Rekey": self._rekey,
         }
 
     async def _list(self, call: Call) -> None:
@@ -58,9 +62,15 @@ class ProfileMethods:
 
     async def _rename(self, call: Call) -> None:
         engine, profile = await self._context.profile_for(call)
-        new_name = call.parameters["new_name"]
+        call.detail = new_name = call.parameters["new_name"]
+
+        def rename() -> Profile:
+            renamed = engine.store.rename(profile.name, new_name)
+            self._context.state.lockout.rename(profile.name, renamed.name)
+            return renamed
+
         with _about(new_name):
-            renamed = await self._context.change(engine.store.rename, profile.name, new_name)
+            renamed = await self._context.change(rename)
         log.info("renamed %r to %r for %s", profile.name, renamed.name, call.peer)
         await call.reply({"profile": self._context.rated(call, engine, renamed)})
 
@@ -77,14 +87,28 @@ class ProfileMethods:
 
     async def _export(self, call: Call) -> None:
         _, profile = await self._context.profile_for(call)
+        await self._context.audit(call)
         log.info("exported %r for %s", profile.name, call.peer)
         await call.reply({"document": export_document(profile)})
+
+    async def _unlock(self, call: Call) -> None:
+        _, profile = await self._context.profile_for(call)
+        await asyncio.to_thread(self._context.state.lockout.unlock, profile.name)
+        log.info("unlocked %r for %s", profile.name, call.peer)
+        await call.reply({})
+
+    async def _rekey(self, call: Call) -> None:
+        self._context.require(call)
+        engine = await self._context.engine()
+        key, count = await self._context.change(engine.store.rekey)
+        log.info("encrypted %d profiles anew with the key %s for %s", count, key, call.peer)
+        await call.reply({"key": key, "profiles": count})
 
     async def _import(self, call: Call) -> None:
         self._context.require(call)
         engine = await self._context.engine()
         profile = import_document(call.parameters["document"])
-        name = check_name(call.parameters.get("name") or profile.name)
+        call.about = name = check_name(call.parameters.get("name") or profile.name)
         # A number that stood for somebody on the machine it was exported from may be anybody here.
         profile = dataclasses.replace(profile, name=name, owner_uid=await account(name))
         write = engine.store.put if call.parameters.get("replace") else engine.store.add

@@ -35,6 +35,10 @@ class Call:
     more        the caller wants the replies in between
     oneway      the caller wants no answer; `reply` then does nothing
     answered    the final reply was given
+    outcome, reason  for the audit log: what came of it
+    about       for the audit log: the name of the profile that it is about, as far as it is known
+    detail      for the audit log: what else belongs to it
+    audited     the audit log has it
     """
 
     def __init__(
@@ -55,6 +59,11 @@ class Call:
         self.more = more
         self.oneway = oneway
         self.answered = False
+        self.outcome = "done"
+        self.reason = ""
+        self.about: str | None = self.parameters.get("name")
+        self.detail: str | None = None
+        self.audited = False
         self._send = send
         self._check_replies = check_replies
 
@@ -102,6 +111,8 @@ def error_reply(problem: VoiceauthError, parameters: Mapping[str, Any]) -> Reply
         "parameter": getattr(problem, "parameter", ""),
         "name": name or parameters.get("name") or "",
         "policy": parameters.get("policy") or "",
+        "limit": getattr(problem, "limit", 0),
+        "seconds": round(getattr(problem, "seconds", 0.0), 1),
     }
     declared = load(interface).errors[error].fields
     return Reply({field: known.get(field, "") for field in declared}, error=row.error)

@@ -11,8 +11,13 @@ from voiceauthd.errors import ModelError
 from voiceauthd.pipeline.live import Live
 from voiceauthd.scoring.decide import Rule
 from voiceauthd.service.access import Access
+from voiceauthd.service.auditing import Auditor
 from voiceauthd.service.claims import Claims
 from voiceauthd.service.engine import Engine
+from voiceauthd.service.lockout import Lockout
+from voiceauthd.service.nonces import Nonces
+from voiceauthd.service.proofs import Proofs
+from voiceauthd.service.rates import Rates
 
 LOADING = 60.0
 """Seconds that a call waits for the model. A daemon that was started by this call needs several."""
@@ -28,10 +33,15 @@ MUTED = 10.0
 class State:
     """Belongs to the event loop's thread."""
 
-    def __init__(self, config: Config, access: Access) -> None:
+    def __init__(self, config: Config, access: Access, lockout: Lockout, auditor: Auditor) -> None:
         self.config = config
         self.access = access
+        self.lockout = lockout
+        self.auditor = auditor
         self.claims = Claims()
+        self.nonces = Nonces()
+        self.proofs = Proofs()
+        self.rates = Rates()
         self.monitors = 0
         self.connections: Callable[[], int] = lambda: 0
         self.stopping = False
@@ -77,6 +87,8 @@ class State:
     def use(self, config: Config, access: Access, engine: Engine) -> None:
         """Swaps everything at once, between two calls' steps."""
         self.config, self.access, self._engine = config, access, engine
+        self.lockout.config = config.lockout
+        self.auditor.configure(config.audit)
         self._loaded.set()
 
     def progressing(self, within: float) -> bool:

@@ -12,9 +12,9 @@ from voiceauthd.service.state import MUTED, STUCK, State
 
 
 def status_reply(state: State, *, details: bool) -> Reply:
-    """The reply of Status. `details`: whether the caller may know who holds the claim, how many are enrolled, and whose
-    speech the cohort is from."""
-    problem = problem_of(state)
+    """The reply of Status. `details`: whether the caller may know who holds the claim, how many are enrolled and
+    what is wrong with what is stored, and whose speech the cohort is from."""
+    problem = problem_of(state, details=details)
     engine = state.engine_now
     reply: Reply = {
         "ready": engine is not None and not state.stopping,
@@ -65,8 +65,9 @@ def status_reply(state: State, *, details: bool) -> Reply:
     return reply
 
 
-def problem_of(state: State) -> str | None:
-    """What stands in the way, most serious first; None when all is well."""
+def problem_of(state: State, *, details: bool = True) -> str | None:
+    """What stands in the way, most serious first; None when all is well. Without `details`: of the sound and the model
+    alone, for whether profiles or lockouts are damaged is nobody's business but an administrator's."""
     engine = state.engine_now
     if engine is None:
         return None
@@ -82,6 +83,10 @@ def problem_of(state: State) -> str | None:
     silent = getattr(live.source, "silent_for", 0.0)
     if live.state.state is SourceState.OPEN and silent >= MUTED:
         return f"the microphone has given digital silence for {silent:.0f} s; is it muted?"
+    if not details:
+        return None
+    if (trouble := state.lockout.problem) is not None:
+        return trouble
     if engine.store.refused:
         return f"{len(engine.store.refused)} of the profiles cannot be used; see `voiceauth profiles list`"
     return None

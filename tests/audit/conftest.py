@@ -1,0 +1,35 @@
+"""A folder in memory where there is one: these tests write thousands of lines, and none of them can cut the power."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+MEMORY = Path("/dev/shm")
+
+
+def quick_folder() -> Path:
+    """A new folder."""
+    memory = MEMORY if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
+    return Path(tempfile.mkdtemp(prefix="voiceauthd-audit-", dir=memory))
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """In the place of pytest's own."""
+    folder = quick_folder()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def workshop() -> Iterator[Path]:
+    """The same, for all examples of a property."""
+    folder = quick_folder()
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)

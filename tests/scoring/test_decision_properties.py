@@ -1,0 +1,218 @@
+"""What holds of every decision, whatever the numbers: the properties that somebody who relies on an accept relies on.
+
+Each test says in its name and its docstring what is claimed, and no more than that. A request ends with its first
+decision; what a `Verification` would say to sound after that is not claimed anything of.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from score_parts import ANYTHING, BROKEN, NAMES, axis, embedding, window
+
+from voiceauthd.config.schema import VerifyConfig
+from voiceauthd.scoring.decide import Rule, identify, verify
+from voiceauthd.scoring.decision import Decision, Identified, Outcome, Recognition, Score
+from voiceauthd.scoring.sequential import Identification, Verification
+from voiceauthd.scoring.voice import Voice
+
+FIELDS = ("cosine", "normalised", "llr")
+PARTS = ("accept", "reject", "margin", "min_speech", "agreement")
+
+NUMBERS = st.floats(-40.0, 40.0)
+LIKELY = st.sampled_from((-1.0, 0.0, 0.5, 1.0, 10.0, 11.0)) | NUMBERS
+"""Often on a bound, and often high enough to accept."""
+BAD = st.sampled_from(BROKEN)
+
+RULES = st.builds(
+    lambda calibrated, reject, between, margin, min_speech, agreement: Rule(
+        "unlock", calibrated, reject + between, reject, margin, min_speech, agreement
+    ),
+    calibrated=st.booleans(),
+    reject=st.floats(-5.0, 1.0),
+    between=st.floats(0.0, 5.0),
+    margin=st.floats(0.0, 0.5),
+    min_speech=st.floats(1.0, 3.0),
+    agreement=st.floats(-1.0, 1.0),
+)
+
+
+def lists(least: int = 1) -> st.SearchStrategy[list[Score]]:
+    """Scores of anna and of others, of which anna's often is the best."""
+    figures = st.lists(st.tuples(LIKELY, LIKELY, LIKELY), min_size=least, max_size=4)
+    return figures.map(lambda found: [Score(name, *each) for name, each in zip(NAMES, found, strict=False)])
+
+
+def ok(decision: Decision | Identified | None) -> bool:
+    """Whether it lets somebody in, or names somebody."""
+    if isinstance(decision, Identified):
+        return decision.recognition is Recognition.KNOWN or decision.identity is not None
+    return decision is not None and decision.outcome is Outcome.ACCEPT
+
+
+def spoilt(found: list[Score], at: int, field: str, value: float | None) -> list[Score]:
+    at %= len(found)
+    return [*found[:at], replace(found[at], **{field: value}), *found[at + 1 :]]
+
+
+# One decision
+
+
+@settings(deadline=None)
+@given(found=lists(), at=st.integers(0, 3), field=st.sampled_from(FIELDS), value=BAD, rule=RULES)
+@example([Score("anna", 9.0, 9.0, 9.0)], 0, "llr", math.nan, Rule("unlock", False, 0.5, 0.3, 0.0, 1.0, 0.0))
+@example([Score("anna", 9.0, 9.0, 9.0)], 0, "cosine", math.nan, Rule("unlock", True, 0.5, 0.3, 0.0, 1.0, 0.0))
+def test_scores_with_a_figure_that_is_no_number_accept_nobody(
+    found: list[Score], at: int, field: str, value: float, rule: Rule
+) -> None:
+    """Wherever it is: anybody's, and also a figure that this rule does not look at."""
+    broken = spoilt(found, at, field, value)
+    for name in NAMES:
+        assert not ok(verify(name, broken, 20.0, 1.0, rule))
+    assert not ok(identify(broken, 20.0, 1.0, rule))
+
+
+@settings(deadline=None)
+@given(speech=ANYTHING, agreement=ANYTHING, rule=RULES)
+def test_no_scores_accept_nobody(speech: float, agreement: float, rule: Rule) -> None:
+    for name in NAMES:
+        assert not ok(verify(name, [], speech, agreement, rule))
+    assert not ok(identify([], speech, agreement, rule))
+
+
+@settings(deadline=None)
+@given(found=lists(least=2), rule=RULES)
+def test_without_exactly_one_score_of_the_claimed_name_nobody_is_accepted(found: list[Score], rule: Rule) -> None:
+    assert not ok(verify("anna", found[1:], 20.0, 1.0, rule))
+    for other in found[1:]:
+        assert not ok(verify("anna", [*found, replace(other, name="anna")], 20.0, 1.0, rule))
+    assert not ok(verify("anna", [*found, found[0]], 20.0, 1.0, rule)), "not even the same one twice"
+
+
+@settings(deadline=None)
+@given(found=lists(), value=BAD, rule=RULES)
+@example([Score("anna", 9.0, 9.0, 9.0)], math.nan, Rule("unlock", True, 0.5, 0.3, 0.0, 1.0, 0.0))
+def test_speech_agreement_or_a_bound_that_is_no_number_accepts_nobody(
+    found: list[Score], value: float, rule: Rule
+) -> None:
+    """Of the rule, whichever part, also the margin where there is no other identity to lead. An identification is not
+    held against the bound to reject at, so that one does not matter to it."""
+    assert not ok(verify("anna", found, value, 1.0, rule))
+    assert not ok(verify("anna", found, 20.0, value, rule))
+    assert not ok(identify(found, value, 1.0, rule))
+    assert not ok(identify(found, 20.0, value, rule))
+    for part in PARTS:
+        broken = replace(rule, **{part: value})
+        assert not ok(verify("anna", found, 20.0, 1.0, broken))
+        assert part == "reject" or not ok(identify(found, 20.0, 1.0, broken))
+
+
+@settings(deadline=None)
+@given(found=lists(), by=st.floats(0.0, 40.0), rule=RULES.map(lambda rule: replace(rule, calibrated=True)))
+def test_an_accept_is_monotone_in_the_claimed_ratio(found: list[Score], by: float, rule: Rule) -> None:
+    """All else equal: a higher ratio never turns an accept into anything else, and a lower one nothing into an accept.
+    The same of an identification and the ratio of any one identity: a higher one never unmakes who is known."""
+    own = found[0].llr
+    assert own is not None
+    higher, lower = ([replace(found[0], llr=own + step), *found[1:]] for step in (by, -by))
+    now = ok(verify("anna", found, 20.0, 1.0, rule))
+    assert ok(verify("anna", higher, 20.0, 1.0, rule)) or not now
+    assert now or not ok(verify("anna", lower, 20.0, 1.0, rule))
+    known = identify(found, 20.0, 1.0, rule).identity
+    if known is not None:
+        assert identify(higher, 20.0, 1.0, rule).identity == known
+    if (after := identify(lower, 20.0, 1.0, rule).identity) is not None:
+        assert after == known
+
+
+def test_these_properties_are_not_about_rules_that_accept_nobody() -> None:
+    """What the tests above draw from does accept: else they would say nothing."""
+    accepting: list[bool] = []
+
+    @settings(deadline=None, max_examples=150, database=None)
+    @given(found=lists(), rule=RULES)
+    def look(found: list[Score], rule: Rule) -> None:
+        accepting.append(ok(verify("anna", found, 20.0, 1.0, rule)))
+
+    look()
+    assert sum(accepting) > len(accepting) / 20
+
+
+# One request: a window after the other
+
+
+CONFIG = VerifyConfig(speech=2.0, max_speech=30.0)
+STEPS = st.lists(st.tuples(st.floats(1.0, 3.0), lists()), min_size=1, max_size=8)
+
+
+def scripted(
+    steps: Sequence[tuple[float, list[Score]]], rule: Rule, listening: type = Verification
+) -> Decision | Identified:
+    """The decision of a request in which each window is compared with this outcome, as the daemon makes it: the first
+    one, else what there is to say at the end."""
+    place, now = 0.0, [Score("anna", 0.0, 0.0, 0.0)]
+    comparing: Callable[[Voice], list[Score]] = lambda voice: now  # noqa: E731 - it sees the `now` of the loop
+    deciding = (
+        Verification("anna", comparing, rule, CONFIG)
+        if listening is Verification
+        else Identification(comparing, rule, CONFIG)
+    )
+    for seconds, scores in steps:
+        now = scores
+        said = deciding.hear(window(seconds, at=place), embedding(axis(0)))
+        place += seconds
+        if said is not None:
+            return said
+    return deciding.decide()
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    before=st.lists(st.tuples(st.floats(1.0, 3.0), lists()), max_size=4),
+    broken=st.tuples(lists(), st.integers(0, 3), st.sampled_from(FIELDS), BAD),
+    after=STEPS,
+    rule=RULES,
+)
+def test_a_request_that_was_not_accepted_before_a_nan_is_not_accepted_after_it(
+    before: list[tuple[float, list[Score]]],
+    broken: tuple[list[Score], int, str, float],
+    after: list[tuple[float, list[Score]]],
+    rule: Rule,
+) -> None:
+    """Once a comparison had a figure that is no number, the request ends, and accepts nobody; scores that are good
+    again do not mend it."""
+    whole = [(2.0, [Score("anna", 0.0, 0.0, 0.0)]), *before]
+    for listening in (Verification, Identification):
+        if ok(scripted(whole, rule, listening)):
+            continue  # it had ended before
+        assert not ok(scripted([*whole, (2.0, spoilt(*broken)), *after], rule, listening))
+
+
+@settings(deadline=None)
+@given(steps=STEPS, rule=RULES, missing=st.booleans())
+def test_a_request_without_a_score_of_the_name_at_the_end_is_not_accepted_at_the_end(
+    steps: list[tuple[float, list[Score]]], rule: Rule, missing: bool
+) -> None:
+    steps = [(seconds, found[1:] if missing else []) for seconds, found in steps]
+    assert not ok(scripted(steps, rule))
+
+
+@settings(deadline=None, max_examples=150)
+@given(steps=STEPS, by=st.floats(0.0, 40.0), rule=RULES.map(lambda rule: replace(rule, calibrated=True)))
+def test_an_accept_of_a_whole_request_is_monotone_in_the_claimed_ratio(
+    steps: list[tuple[float, list[Score]]], by: float, rule: Rule
+) -> None:
+    """With the claimed ratio higher by as much at every step, whoever was accepted is: maybe sooner, never not."""
+
+    def moved(step: float) -> list[tuple[float, list[Score]]]:
+        return [
+            (seconds, [replace(found[0], llr=(found[0].llr or 0.0) + step), *found[1:]]) for seconds, found in steps
+        ]
+
+    now = ok(scripted(steps, rule))
+    assert ok(scripted(moved(by), rule)) or not now
+    assert now or not ok(scripted(moved(-by), rule))
