@@ -144,7 +144,7 @@ def test_a_quiet_room_can_be_heard_in_longer_blocks(quiet):
     short = child.do("listen 0.5")
     longer = child.do("listen 0.5 0.1")
     assert longer["samples"] == pytest.approx(short["samples"], abs=3200)
-    # Each holds a tenth of a second, but for the last. How many short ones there are depends on how busy the machine is.
+    # Each holds a tenth of a second, but for the last. How many short ones there are depends on the machine.
     assert longer["blocks"] <= longer["samples"] / 1600 + 1
     assert longer["blocks"] < short["blocks"]
     assert longer["starts_follow"]

@@ -54,6 +54,15 @@ def place(fixed):
 
 
 @pytest.fixture
+def anybodys(place):
+    """A folder as /tmp is."""
+    folder = place / "tmp"
+    folder.mkdir()
+    folder.chmod(0o1777)
+    return folder
+
+
+@pytest.fixture
 def others():
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("needs root and setpriv (util-linux), to be somebody else")
@@ -91,9 +100,9 @@ class TestThePath:
                 assert trusted_path(f"{inner}/socket", frozenset({others.pw_uid}))
                 os.chown(owned, 0, -1)
 
-    def test_a_link_is_looked_at_where_it_leads(self, place, tmp_path):
-        with bound(tmp_path / "socket"):
-            (place / "link").symlink_to(tmp_path / "socket")
+    def test_a_link_is_looked_at_where_it_leads(self, place, anybodys):
+        with bound(anybodys / "socket"):
+            (place / "link").symlink_to(anybodys / "socket")
             with pytest.raises(DeniedError, match="write to"):
                 trusted_path(f"{place}/link", OURSELVES)
 
@@ -162,8 +171,8 @@ class TestTheListener:
             assert run(daemon.path, "--daemon-user", "daemon", "--daemon-user", USER).code == 0
 
     @pytest.mark.usefixtures("local")
-    def test_the_executable_asks_nobody_in_a_folder_where_everybody_writes(self, tmp_path):
-        with Daemon(tmp_path / "socket", willing) as daemon:
+    def test_the_executable_asks_nobody_in_a_folder_where_everybody_writes(self, anybodys):
+        with Daemon(anybodys / "socket", willing) as daemon:
             assert run(daemon.path).code == 1
             assert daemon.asked == []
 

@@ -177,9 +177,12 @@ class TestToTheLog:
         ((_, line),) = log
         assert says in line
 
-    def test_what_an_administrator_should_look_into_is_an_error(self, tmp_path, capfd, log):
-        with Daemon(tmp_path / "socket", spoken()) as daemon:
-            pam.main(["--socket", str(daemon.path)], ASKED)
+    def test_what_an_administrator_should_look_into_is_an_error(self, fixed, capfd, log):
+        anybodys = fixed / "tmp"
+        anybodys.mkdir()
+        anybodys.chmod(0o1777)
+        with Daemon(anybodys / "socket", spoken()) as daemon:
+            pam.main(["--socket", str(daemon.path), *owner_arguments()], ASKED)
         pam.main(["--bogus"], ASKED)
         assert [priority for priority, _ in log] == [syslog.LOG_ERR] * 2
         assert "impostor" in log[0][1]

@@ -36,9 +36,7 @@ class Door:
         room.service("door", f"auth sufficient pam_exec.so quiet stdout seteuid {line}\n{PASSWORDS}")
         room.service("desk", f"auth sufficient pam_exec.so quiet stdout seteuid {line}\n{PASSWORDS}")
 
-    def knock(
-        self, sound: Path | None, typed: str = "", **items: str
-    ) -> Knock:
+    def knock(self, sound: Path | None, typed: str = "", **items: str) -> Knock:
         """Asks to be let in as the owner while `sound` is played. Gives how it ended, and after how many seconds."""
         options = [word for name, value in items.items() for word in ("-I", f"{name}={value}")]
         began = time.monotonic()

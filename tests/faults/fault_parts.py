@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import os
 import shutil
 import signal
@@ -23,6 +22,7 @@ import pytest
 from daemon_box import ENOUGH, Box, Settings, merged, wait_until
 from daemon_caller import HungUpError, RefusedError
 from daemon_room import quiet, takes, voice
+from faults_stub import BROKEN
 from pam_room import PASSWORDS, PamRoom
 
 from voiceauthd.client.client import Client
@@ -101,6 +101,7 @@ class House:
 
     def begin(self, what: str) -> None:
         """From now on."""
+        assert what in BROKEN
         self._write("broken", what)
 
     def mend(self) -> None:
@@ -337,16 +338,6 @@ def furnish(pam: PamRoom, socket: Path, *options: str) -> None:
     deny = "auth required pam_deny.so\naccount required pam_permit.so\nsession required pam_permit.so\n"
     pam.service(VOICE_ONLY, ask + deny)
     pam.service(VOICE_FIRST, ask + PASSWORDS.replace("pam_unix.so", "pam_unix.so nodelay"))
-
-
-def audit_lines(folder: Path) -> list[dict]:
-    """All lines of the audit log that are whole, oldest file first."""
-    lines: list[dict] = []
-    for file in sorted((folder / "audit").iterdir()):
-        for line in file.read_bytes().splitlines():
-            with contextlib.suppress(ValueError):
-                lines.append(json.loads(line))
-    return lines
 
 
 def in_root_of(pid: int, path: Path) -> Path:

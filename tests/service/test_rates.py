@@ -15,7 +15,7 @@ from policy_parts import LISTENER, MALLORY, ROOT, UNCALIBRATED, Desk, window
 from voiceauthd.config.schema import Config, SocketConfig
 from voiceauthd.errors import TooOftenError
 from voiceauthd.service.access import TABLE
-from voiceauthd.service.rates import LISTENING, MOST_USERS, UNCOUNTED, Rates
+from voiceauthd.service.rates import LISTENING, MOST_USERS, Rates
 
 CONFIG = SocketConfig(calls_per_minute=30, tries_per_minute=3)
 
@@ -118,13 +118,10 @@ def test_what_listens_is_counted_together(rates):
     assert [taken(rates, 7, method) for method in ("Verify", "Identify", "Enroll", "Monitor")] == [1, 1, 1, 0]
 
 
-def test_all_methods_count_but_one():
+def test_all_methods_count():
     assert TABLE.keys() >= LISTENING
-    assert {"SendAudio"} == UNCOUNTED
     for method in TABLE:
-        assert taken(Rates(Watch()), 7, method, 100, SocketConfig(calls_per_minute=30, tries_per_minute=100)) == (
-            100 if method == "SendAudio" else 30
-        )
+        assert taken(Rates(Watch()), 7, method, 100, SocketConfig(calls_per_minute=30, tries_per_minute=100)) == 30
 
 
 def test_each_user_is_counted_apart(rates):
@@ -196,3 +193,14 @@ def test_a_listener_is_counted_too(tmp_path):
 def test_root_is_not_counted(tmp_path):
     errors, _ = asked(tmp_path, ROOT, *[("Verify", {"name": "Ralph", "timeout": 0.0})] * 9, tries_per_minute=2)
     assert errors == [None] * 9
+
+
+def test_sound_counts_unless_it_is_for_an_enrolment_of_the_senders(tmp_path):
+    async def run(peer, holder):
+        desk = Desk(tmp_path, UNCALIBRATED, [], dataclasses.replace(Config(), socket=SocketConfig(calls_per_minute=10)))
+        with desk.state.claims.take("Enroll", holder.uid) as claim:
+            replies = [await desk.ask("SendAudio", peer, claim=claim.token, pcm="") for _ in range(12)]
+        return [reply[-1].error.rpartition(".")[2] for reply in replies]
+
+    assert asyncio.run(run(MALLORY, MALLORY)) == ["InvalidParameter"] * 12, "the claim awaits no recordings just now"
+    assert asyncio.run(run(MALLORY, LISTENER)) == ["InvalidParameter"] * 10 + ["TooOften"] * 2

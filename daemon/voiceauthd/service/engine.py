@@ -48,7 +48,7 @@ class Engine:
     def refresh(self) -> None:
         """From now on it is compared with what the store holds now, as configured now. Does not touch the disk.
 
-        Raises `ModelError` for profiles that cannot be compared with, and then knows nobody: not those of before either.
+        Raises `ModelError` for profiles that cannot be compared with, and then knows nobody, those of before included.
         """
         self.recogniser.gate = self.config.gate
         self.recogniser.rule = self.policies[MONITOR].rule

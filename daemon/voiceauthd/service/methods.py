@@ -76,7 +76,7 @@ class Methods:
         Whether the caller may do this is decided where it is known which profile it is about.
         """
         try:
-            if self._context.access.is_counted(call.peer):
+            if self._context.access.is_counted(call.peer) and not self._is_awaited(call):
                 self._state.rates.require(call.peer.uid, call.name, self._state.config.socket)
             await self._table[call.name](call)
         except BaseException as problem:
@@ -84,6 +84,15 @@ class Methods:
             raise
         finally:
             self._tell(call)
+
+    def _is_awaited(self, call: Call) -> bool:
+        """Whether this is sound for the enrolment of its sender, which bounds it: one at a time, for so long."""
+        claim = self._claims.current
+        return (
+            call.name == "SendAudio"
+            and claim is not None
+            and (call.parameters["claim"], call.peer.uid) == (claim.token, claim.uid)
+        )
 
     def _tell(self, call: Call) -> None:
         if not call.audited and (call.name in AUDITED or call.outcome == "denied"):

@@ -16,9 +16,6 @@ from voiceauthd.errors import TooOftenError
 LISTENING = frozenset({"Verify", "Identify", "Enroll", "Monitor"})
 """Methods that count as tries."""
 
-UNCOUNTED = frozenset({"SendAudio"})
-"""Bounded by the claim that it needs: one at a time, for as long as an enrolment may take."""
-
 SLOTS = 61
 
 MOST_USERS = 1_024
@@ -82,8 +79,6 @@ class Rates:
 
     def require(self, uid: int, method: str, config: SocketConfig) -> None:
         """Counts a call, whatever will come of it. Raises `TooOftenError` for one too many, which does not count."""
-        if method in UNCOUNTED:
-            return
         second = int(self._clock())
         user = self._user(uid, second)
         user.last = second
