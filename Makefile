@@ -24,6 +24,10 @@ FETCH_OR_SKIP = $(BIN)/voiceauth model fetch campplus || echo "no CAM++: tests t
 # More arguments for pytest: make test PYTEST="-k socket"
 PYTEST :=
 
+# Test files that run at one time. Most of their time they wait for sound.
+JOBS := 2
+RUN_TESTS = $(BIN)/pytest -n $(JOBS) --dist loadfile
+
 # Threads that wait for work sleep: on a busy machine spinning ones take the processor from the one that works.
 export OMP_WAIT_POLICY := PASSIVE
 
@@ -58,11 +62,11 @@ bench: model ## speed, delay and memory on this machine
 
 test: test-setup lint ## ruff, mypy, and all tests but the slow ones; what cannot run here is skipped and says why
 	@$(FETCH_OR_SKIP)
-	$(BIN)/pytest -m "not slow" $(PYTEST)
+	$(RUN_TESTS) -m "not slow" $(PYTEST)
 
 test-all: test-setup lint ## the same with the slow tests
 	@$(FETCH_OR_SKIP)
-	$(BIN)/pytest $(PYTEST)
+	$(RUN_TESTS) $(PYTEST)
 
 lint: setup ## ruff and mypy
 	$(BIN)/ruff check

@@ -32,7 +32,7 @@ def test_the_schema_has_no_value_that_is_not_a_key() -> None:
         if is_dataclass(holder := getattr(config, section.name))
         for field in fields(holder)
     }
-    assert set(keys()) == inside | {"profiles", "scoring"}
+    assert set(keys()) == inside | {"profiles", "scoring", "state"}
     assert set(sections()) == {path.partition(".")[0] for path in inside}
 
 
@@ -93,7 +93,7 @@ def test_the_commented_default_can_be_used_as_it_is_printed(tmp_path: Path) -> N
 
 def test_the_commented_file_means_the_same_to_every_reader_of_yaml() -> None:
     read = yaml.safe_load(render())
-    assert list(read) == ["profiles", "scoring", *sections()]
+    assert list(read) == ["profiles", "scoring", "state", *sections()]
     for path, key in keys().items():
         found = read[key.section][key.name] if key.section else read[key.name]
         assert found == key.default, path

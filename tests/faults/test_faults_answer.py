@@ -148,6 +148,7 @@ def test_an_answer_that_comes_late_lets_nobody_in(shared_house: House, accept: s
     shared_house.lets_nobody_in("the answer comes late", found=found)
 
 
+@pytest.mark.slow
 def test_an_answer_in_drops_that_never_ends_is_not_waited_for(shared_house: House, accept: str, between) -> None:
     """A byte now and then keeps each single wait short; all of them together are bounded, too."""
 

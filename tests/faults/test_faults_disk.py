@@ -46,6 +46,7 @@ def test_lockouts_that_cannot_be_kept_let_nobody_in_who_was_not_judged(house: Ho
         house.lets_nobody_in("the lockouts cannot be kept")
 
 
+@pytest.mark.slow
 def test_a_failure_that_cannot_be_written_counts_all_the_same(own_pam: PamRoom) -> None:
     with new_house({"lockout": {"failures": 2}}, pam=own_pam) as house, house.speaking():
         house.lets_the_owner_in()

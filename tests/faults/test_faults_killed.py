@@ -46,7 +46,6 @@ STAGES = {
 
 OFTEN = {
     ("while the model loads", "socket"),
-    ("while it listens", "pam"),
     ("in the audit line", "socket"),
     ("after the audit line", "pam"),
 }
@@ -124,6 +123,7 @@ def test_a_daemon_that_is_killed_lets_nobody_in_and_comes_back(own_pam: PamRoom,
             end(house.box)
 
 
+@pytest.mark.slow
 def test_a_kill_while_the_lockouts_are_written_forgets_no_failure_of_before(own_pam: PamRoom) -> None:
     settings = {"lockout": {"failures": 3}}
     with new_house(settings, pam=own_pam) as house:

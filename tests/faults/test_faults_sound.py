@@ -12,7 +12,7 @@ import soundfile
 from daemon_box import wait_until
 from daemon_caller import RefusedError
 from daemon_room import quiet, voice
-from fault_parts import House, new_house, on_and_on, start
+from fault_parts import LISTENS, House, new_house, on_and_on, start
 from pam_room import PamRoom
 from virtual_mic import VirtualMic, virtual_mic  # noqa: F401  a fixture is used by its name
 
@@ -87,7 +87,7 @@ def test_what_was_said_before_waits_in_a_full_queue_and_lets_nobody_in(slow_hous
     with house.speaking():
         house.lets_the_owner_in()
     found = []
-    for way in (house.by_socket, house.by_pam):
+    for way, more in ((house.by_socket, {"timeout": LISTENS}), (house.by_pam, {})):
         dropped = house.box.ask("Status")["queue"]["dropped"]
         with house.held("worker"):
             room.play(on_and_on("verify-ralph"))
@@ -95,7 +95,7 @@ def test_what_was_said_before_waits_in_a_full_queue_and_lets_nobody_in(slow_hous
             room.hush()
             room.rest(1.0)
             assert house.box.ask("Status")["queue"]["depth"] == 2
-            with house.begun(way) as trying:
+            with house.begun(way, **more) as trying:
                 house.release("worker")
                 found.append(trying.result(30.0))
     house.lets_nobody_in("the queue is full of old sound", found=found)

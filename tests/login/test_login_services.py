@@ -89,7 +89,18 @@ def test_a_name_that_is_no_service_is_refused(pam, service):
         take(pam, service)
 
 
-@pytest.mark.parametrize("module", ["pam_permit.so", "pam_rootok.so x", "/lib/security/pam_exec.so", "pam_unix.so"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        "pam_permit.so",
+        "pam_rootok.so x",
+        "/lib/security/pam_exec.so",
+        "pam_unix.so",
+        "pam_access.so",  # says who may, not who it is
+        "pam_securetty.so",
+        "pam_systemd.so",
+    ],
+)
 def test_a_module_that_proves_nothing_does_not_stand_beside_a_voice(module):
     with pytest.raises(UsageError):
         make_block("sudo", Block(HELPER, module))

@@ -144,7 +144,8 @@ class Desk:
             config, Access(0, LISTENERS), Lockout(folder / "lockout.json", config.lockout), Auditor(None)
         )
         self.state.use(config, self.state.access, engine)
-        self._dispatcher = Dispatcher(Methods(self.state, self.hub, self._reload).handle, check_replies=True)
+        self.methods = Methods(self.state, self.hub, self._reload)
+        self._dispatcher = Dispatcher(self.methods.handle, check_replies=True)
 
     async def ask(self, method: str, peer: Peer = ROOT, **parameters: object) -> list[Reply]:
         """Every reply to one call."""

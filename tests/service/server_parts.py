@@ -30,8 +30,11 @@ LISTENING = IDENTITY | {"state": "listening", "decision": None}
 class Daemon:
     """A server with a handler that behaves as the profile's name in the call asks for."""
 
-    def __init__(self, path: Path, config: SocketConfig | None = None, listener=None) -> None:
+    def __init__(
+        self, path: Path, config: SocketConfig | None = None, listener=None, privileged: frozenset[int] | None = None
+    ) -> None:
         self.path = path
+        self._privileged = privileged
         self.calls: list[Call] = []
         self.started = threading.Event()
         self.cancelled = threading.Event()
@@ -61,7 +64,7 @@ class Daemon:
     async def _main(self) -> None:
         self.loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
-        self.server = Server(self._config, self.handle, check_replies=True)
+        self.server = Server(self._config, self.handle, check_replies=True, privileged=self._privileged)
         await self.server.start(self._listener or listen(self.path, 0o666))
         self._ready.set()
         await self._stopped.wait()

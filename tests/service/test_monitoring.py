@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from policy_parts import MODEL, RATIOS, UNCALIBRATED, Desk, axis
+from policy_parts import LISTENER, MODEL, RATIOS, UNCALIBRATED, Desk, axis
 
 from voiceauthd.audio.block import RATE
 from voiceauthd.config.schema import Config, MonitorConfig
@@ -21,6 +21,7 @@ from voiceauthd.protocol.interface import VOICEAUTHD, load
 from voiceauthd.scoring.decide import identify
 from voiceauthd.scoring.similarity import make_gallery
 from voiceauthd.scoring.voice import Voice
+from voiceauthd.service.access import Access
 from voiceauthd.service.events import EventQueue
 from voiceauthd.service.monitoring import events
 from voiceauthd.speech.window import Quality, SpeechBegan, SpeechEnded, Window
@@ -366,3 +367,26 @@ def test_two_monitors_have_a_label_each(monitoring):
         assert speakers(await monitor.all()) == []
 
     monitoring(scenario)
+
+
+def test_who_may_not_monitor_any_more_is_told_nothing_more(tmp_path):
+    """A reload has taken the group away, or given another one."""
+
+    async def scenario():
+        desk = Desk(tmp_path, RATIOS, [], Config())
+        call = asyncio.create_task(desk.ask("Monitor", LISTENER))
+        await wait_for(lambda: desk.ears.needs)
+        desk.state.use(desk.state.config, Access(0, None), desk.state.engine)
+        desk.hub.publish(SpeechBegan(1, 0, time.monotonic()))
+        async with asyncio.timeout(PATIENCE):
+            *told, last = await call
+        assert [reply.parameters["event"]["kind"] for reply in told] == ["started"]
+        assert last.error == "org.varlink.service.PermissionDenied"
+        assert (desk.ears.needs, desk.state.monitors) == (0, 0)
+
+    async def wait_for(condition):
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                await asyncio.sleep(0)
+
+    asyncio.run(scenario())

@@ -12,7 +12,9 @@ import pytest
 from policy_parts import MALLORY, RALPH, RATIOS, ROOT, Desk, profile, window
 
 from voiceauthd.config.schema import Config, EnrollConfig
+from voiceauthd.profiles.document import export_document
 from voiceauthd.profiles.names import file_name
+from voiceauthd.profiles.profile import new_uid
 from voiceauthd.protocol.wire import Reply
 from voiceauthd.service.access import Access
 from voiceauthd.service.context import find_account
@@ -108,6 +110,47 @@ def test_an_account_that_differs_by_case_is_another_user(tmp_path, accounts, not
             assert await machine.error("Enroll", OTHER_RALPH, name="ralph", mode=mode, proof=proof) == DENIED
         assert (await machine.ask("ListProfiles", OTHER_RALPH)).parameters["profiles"] == []
 
+    on(tmp_path, steps)
+
+
+@pytest.mark.parametrize("mode", ["new", "add", "replace"])
+def test_no_administrator_puts_a_voice_into_the_profile_of_another_account(tmp_path, accounts, mode):
+    """What is enrolled or imported as `ralph` must not open the account `Ralph`."""
+    accounts["ralph"] = OTHER_RALPH.uid
+
+    async def steps(machine: Machine) -> None:
+        before = machine.store.get("Ralph")
+        reply = await machine.ask("Enroll", name="ralph", mode=mode, timeout=1.0)
+        assert (reply.error, reply.parameters) == ("org.voiceauthd.AlreadyEnrolled", {"name": "ralph"})
+        document = export_document(dataclasses.replace(profile("ralph", 3), uid=new_uid()))
+        assert await machine.error("ImportProfile", document=document, replace=True) == "org.voiceauthd.AlreadyEnrolled"
+        assert machine.store.get("Ralph").generation == before.generation
+        assert machine.desk.ears.opened == 0
+
+    on(tmp_path, steps)
+
+
+def test_what_a_reload_has_replaced_decides_nothing_more(tmp_path, monkeypatch):
+    """The reload comes while it is looked up whose voice it is, when there is no claim yet that it could cancel."""
+    looked_up, reloaded = asyncio.Event(), asyncio.Event()
+
+    async def slow(name: str) -> int | None:
+        looked_up.set()
+        await reloaded.wait()
+        return find(name)
+
+    async def steps(machine: Machine) -> None:
+        state = machine.desk.state
+        call = asyncio.create_task(machine.ask("Verify", RALPH, name="Ralph", timeout=0.5))
+        await looked_up.wait()
+        state.use(state.config, state.access, dataclasses.replace(state.engine))
+        reloaded.set()
+        assert (await call).error == "org.voiceauthd.Cancelled"
+        assert machine.desk.ears.opened == 0
+        assert await machine.verdict(RALPH, name="Ralph") == "accept"
+
+    find = {RALPH.user: RALPH.uid}.get
+    monkeypatch.setattr("voiceauthd.service.context.account", slow)
     on(tmp_path, steps)
 
 

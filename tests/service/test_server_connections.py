@@ -110,10 +110,20 @@ class TestManyConnections:
 
     def test_the_limit_of_all_connections_holds_too(self, tmp_path):
         config = SocketConfig(connections=2)
-        with Daemon(tmp_path / "socket", config) as daemon, plug(daemon), plug(daemon):
+        with Daemon(tmp_path / "socket", config, privileged=frozenset()) as daemon, plug(daemon), plug(daemon):
             wait_until(lambda: daemon.connections() == 2, "the limit is not reached")
             with plug(daemon) as third:
                 assert b"TooManyConnections" in read_all(third)
+
+    def test_who_runs_pam_gets_in_however_many_connections_others_hold(self, tmp_path):
+        config = SocketConfig(connections=2, connections_per_user=3)
+        with Daemon(tmp_path / "socket", config) as daemon, plug(daemon), plug(daemon):
+            wait_until(lambda: daemon.connections() == 2, "the limit is not reached")
+            with plug(daemon) as third:
+                third.sendall(export("ann"))
+                assert read(third)[0]["parameters"] == {"document": "ann"}
+                with plug(daemon) as fourth:  # nor may root take what is everybody's
+                    assert b"TooManyConnections" in read_all(fourth)
 
     def test_running_out_of_descriptors_is_survived(self, tmp_path):
         resource = pytest.importorskip("resource")

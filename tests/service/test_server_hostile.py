@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import socket
 import threading
 import time
@@ -143,3 +144,13 @@ class TestSlowClients:
         answers = [json.loads(line) for line in read_all(client).splitlines()]
         assert any(answer["parameters"]["event"]["kind"] == "dropped" for answer in answers[:-1])
         assert errors(answers[-1:]) == ["Cancelled"]
+
+
+def test_calls_that_make_no_sense_leave_no_lines_in_the_log(daemon, connect, caplog):
+    """Nobody can push out of the journal what the daemon says of others, by calling often."""
+    caplog.set_level(logging.INFO)
+    client = connect()
+    for _ in range(20):
+        client.sendall(message("Status", nonsense=1))
+        assert errors(read(client)) == ["InvalidParameter"]
+    assert caplog.records == []

@@ -8,11 +8,12 @@ import pwd
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from voiceauthd.errors import DeniedError, NotEnrolledError, StorageError
+from voiceauthd.errors import DeniedError, NotEnrolledError, StorageError, WithdrawnError
 from voiceauthd.profiles.names import check_name, name_key
 from voiceauthd.profiles.profile import Profile
 from voiceauthd.profiles.store import ProfileStore
 from voiceauthd.service.access import Access, owner_of
+from voiceauthd.service.auditing import failed_outcome
 from voiceauthd.service.engine import Engine
 from voiceauthd.service.replies import Reply, rated_reply
 from voiceauthd.service.requests import Call
@@ -98,6 +99,20 @@ class Context:
                 "wrong_owner",
             )
 
+    async def require_same_account(self, asked: str, enrolled: str | None) -> None:
+        """Raises `StorageError`, reason `already_enrolled`, if what is to be written under the name `asked` would go
+        into the profile `enrolled`, found by that name, and so open another account.
+        """
+        if enrolled not in (None, asked) and await account(asked) is not None:
+            raise StorageError(f"{asked!r} is another account than {enrolled!r}, who is enrolled", "already_enrolled")
+
+    def require_in_force(self, engine: Engine) -> None:
+        """Raises `WithdrawnError` if a reload has replaced `engine` since the call took it. To be asked once the claim
+        is held: from then on a reload that changes what is heard or compared cancels the claim.
+        """
+        if self.state.engine_now is not engine:
+            raise WithdrawnError("the configuration was reloaded; try again")
+
     def rated(self, call: Call, engine: Engine, profile: Profile) -> Reply:
         """Type Profile with its rating, as far as the caller may see it."""
         reply = rated_reply(profile, engine.embedder.threshold, scores=self.access.sees_scores(call.peer))
@@ -106,22 +121,41 @@ class Context:
         return reply
 
     async def change(
-        self, work: Callable[Parameters, Result], *arguments: Parameters.args, **named: Parameters.kwargs
+        self, call: Call, work: Callable[Parameters, Result], *arguments: Parameters.args, **named: Parameters.kwargs
     ) -> Result:
         """Changes the store, in a thread; what it then holds is what is compared with. Comes to its end even if the
-        caller has gone: what is on the disk and what is compared with must not differ.
+        caller has gone: what is on the disk, what is compared with and what the audit log tells must not differ.
         """
 
         async def change() -> Result:
             try:
-                return await asyncio.to_thread(work, *arguments, **named)
-            finally:
+                result = await asyncio.to_thread(work, *arguments, **named)
+            except BaseException as problem:
+                self.state.auditor.note(call.name, *failed_outcome(problem), call.peer, call.about, call.detail)
                 self.state.engine.refresh()
+                raise
+            try:
+                self.state.engine.refresh()
+            finally:
+                await self._tell_done(call)
+            return result
 
+        call.audited = True  # by the change, which also goes on when the call is cancelled
         task = asyncio.create_task(change())
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
         return await asyncio.shield(task)
+
+    async def _tell_done(self, call: Call) -> None:
+        try:
+            await self.audit(call, "done")
+        except StorageError as problem:  # what is done is done
+            log.error("%s of %r is not in the audit log: %s", call.name, call.about, problem)
+
+    async def settle(self, seconds: float) -> None:
+        """Waits until no change goes on, `seconds` at most."""
+        if self._changes:
+            await asyncio.wait(self._changes, timeout=seconds)
 
 
 def enrolled_name(store: ProfileStore, name: str) -> str | None:

@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 STOP_TIME = 1.5
 """Seconds for everything to end in order. A service manager, and a person, are promised two."""
 
+CHANGE_TIME = 0.1
+"""Seconds for a change of a profile that was under way, whose line is not to be lost."""
+
 AUDIT_TIME = 0.4
 """Seconds for the last lines of the audit log, after everything else has ended."""
 
@@ -250,6 +253,7 @@ class Daemon:
         await self._server.stop(STOP_TIME)
         if ends is not None and not await ends:
             log.warning("the capture or the worker thread did not end in time")
+        await self._methods.settle(CHANGE_TIME)
         await self._state.auditor.close(AUDIT_TIME)
         log.info("stopped")
 

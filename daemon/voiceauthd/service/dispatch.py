@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from voiceauthd import __version__
-from voiceauthd.errors import VoiceauthError
+from voiceauthd.errors import TooOftenError, VoiceauthError
 from voiceauthd.protocol import errors
 from voiceauthd.protocol.interface import (
     ANSWER_NEEDED,
@@ -117,7 +117,9 @@ def _reply_for(problem: Exception, request: Request) -> Reply:
     if isinstance(problem, VoiceauthError):
         reply = error_reply(problem, request.parameters)
         if reply is not None:
-            log.info("%s: %s", presentable(request.method), _one_line(problem))
+            # What anybody may call forth as often as wanted must not flood the log.
+            level = logging.DEBUG if isinstance(problem, TooOftenError | MismatchError) else logging.INFO
+            log.log(level, "%s: %s", presentable(request.method), _one_line(problem))
             return reply
     log.error("%s failed", presentable(request.method), exc_info=problem)
     return Reply({"detail": "a defect of the daemon; its log has the details"}, error=errors.INTERNAL)

@@ -94,6 +94,10 @@ class Methods:
             and (call.parameters["claim"], call.peer.uid) == (claim.token, claim.uid)
         )
 
+    async def settle(self, seconds: float) -> None:
+        """Waits until no change of the store goes on, `seconds` at most."""
+        await self._context.settle(seconds)
+
     def _tell(self, call: Call) -> None:
         if not call.audited and (call.name in AUDITED or call.outcome == "denied"):
             auditor = self._state.auditor
@@ -151,6 +155,7 @@ class Methods:
         self._state.lockout.require_open(profile.name)
         verification = Verification(profile.name, engine.recogniser.compare, policy.rule, config.verify)
         with self._claims.take(call.name, call.peer.uid):
+            self._context.require_in_force(engine)
             self._state.nonces.use(call.parameters.get("nonce"))  # a call that was refused before may be made again
             with listen(self._state, self._hub) as ear:
                 decision = await listening.follow(call, ear, verification, config, {"name": call.parameters["name"]})
@@ -203,6 +208,7 @@ class Methods:
                 engine.live.need()
                 try:
                     async for event, last in events(inbox, self._state):
+                        self._context.require(call)  # a reload may have taken the right away
                         await call.reply({"event": event}, continues=not last)
                 finally:
                     self._state.live.release()
@@ -218,6 +224,7 @@ class Methods:
         taken = enrolled_name(engine.store, name)
         owner_uid = await account(taken or name)
         existing = self._existing(call, engine, taken or name, owner_uid)
+        await self._context.require_same_account(call.parameters["name"], taken)
         enrolment = Enrolment(
             name,
             engine.embedder.model,
@@ -231,6 +238,7 @@ class Methods:
         )
         session = Session(call, enrolment, engine.config)
         with self._claims.take(call.name, call.peer.uid) as claim:
+            self._context.require_in_force(engine)
             if (call.parameters.get("source") or "microphone") == "microphone":
                 with listen(self._state, self._hub) as ear:
                     await session.from_microphone(ear)
@@ -247,7 +255,7 @@ class Methods:
             write = {EnrolMode.NEW: store.add, EnrolMode.ADD: store.replace, EnrolMode.REPLACE: store.put}
             if taken is None:  # and what came meanwhile was never the caller's to replace
                 write[EnrolMode.REPLACE] = store.add
-            written = await self._context.change(write[enrolment.mode], profile)
+            written = await self._context.change(call, write[enrolment.mode], profile)
         log.info("enrolled %r for %s: %s", written.name, call.peer, enrolment.summary())
         await call.reply(enrolment_reply(enrolment, "done") | {"profile": self._context.rated(call, engine, written)})
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import dataclasses
 import logging
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from voiceauthd.errors import StorageError, VoiceauthError
 from voiceauthd.profiles.document import export_document, import_document
 from voiceauthd.profiles.names import check_name
 from voiceauthd.profiles.profile import Profile
-from voiceauthd.service.context import Context, account
+from voiceauthd.service.context import Context, account, enrolled_name
 from voiceauthd.service.dispatch import Handler
 from voiceauthd.service.newvoice import require_new_voice
 from voiceauthd.service.replies import profile_reply, refused_reply
@@ -70,7 +69,7 @@ class ProfileMethods:
             return renamed
 
         with _about(new_name):
-            renamed = await self._context.change(rename)
+            renamed = await self._context.change(call, rename)
         log.info("renamed %r to %r for %s", profile.name, renamed.name, call.peer)
         await call.reply({"profile": self._context.rated(call, engine, renamed)})
 
@@ -81,7 +80,7 @@ class ProfileMethods:
             name = profile.name
         except StorageError:  # what cannot be used can still be deleted
             name = check_name(call.parameters["name"])
-        await self._context.change(engine.store.delete, name)
+        await self._context.change(call, engine.store.delete, name)
         log.info("deleted %r for %s", name, call.peer)
         await call.reply({})
 
@@ -93,14 +92,14 @@ class ProfileMethods:
 
     async def _unlock(self, call: Call) -> None:
         _, profile = await self._context.profile_for(call)
-        await asyncio.to_thread(self._context.state.lockout.unlock, profile.name)
+        await self._context.change(call, self._context.state.lockout.unlock, profile.name)
         log.info("unlocked %r for %s", profile.name, call.peer)
         await call.reply({})
 
     async def _rekey(self, call: Call) -> None:
         self._context.require(call)
         engine = await self._context.engine()
-        key, count = await self._context.change(engine.store.rekey)
+        key, count = await self._context.change(call, engine.store.rekey)
         log.info("encrypted %d profiles anew with the key %s for %s", count, key, call.peer)
         await call.reply({"key": key, "profiles": count})
 
@@ -108,14 +107,16 @@ class ProfileMethods:
         self._context.require(call)
         engine = await self._context.engine()
         profile = import_document(call.parameters["document"])
-        call.about = name = check_name(call.parameters.get("name") or profile.name)
+        asked = call.parameters.get("name") or profile.name
+        call.about = name = check_name(asked)
         # A number that stood for somebody on the machine it was exported from may be anybody here.
         profile = dataclasses.replace(profile, name=name, owner_uid=await account(name))
         write = engine.store.put if call.parameters.get("replace") else engine.store.add
         with _about(name):
+            await self._context.require_same_account(asked, enrolled_name(engine.store, name))
             if not call.parameters.get("replace"):
                 require_new_voice(profile, engine, call, self._context.access)
-            written = await self._context.change(write, profile)
+            written = await self._context.change(call, write, profile)
         log.info("imported %r for %s", written.name, call.peer)
         await call.reply({"profile": self._context.rated(call, engine, written)})
 

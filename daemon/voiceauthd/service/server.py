@@ -36,10 +36,19 @@ class Server:
     handler        answers a call, or raises: `CallError`, a `VoiceauthError`; anything else becomes `Internal`.
                    Cancelled when its client disconnects and when the server stops.
     check_replies  hold every reply against the interface; for tests
+    privileged     users whom the limit of all connections does not keep out; None: root and this process's own
     """
 
-    def __init__(self, config: SocketConfig, handler: Handler, *, check_replies: bool = False) -> None:
+    def __init__(
+        self,
+        config: SocketConfig,
+        handler: Handler,
+        *,
+        check_replies: bool = False,
+        privileged: frozenset[int] | None = None,
+    ) -> None:
         self._config = config
+        self._privileged = frozenset({0, os.geteuid()}) if privileged is None else privileged
         self._dispatcher = Dispatcher(handler, check_replies=check_replies)
         self._connections: set[Connection] = set()
         self._turned_away = 0
@@ -129,7 +138,8 @@ class Server:
         """The limit that one more connection of this user would break, if any."""
         if self._users[uid] >= self._config.connections_per_user:
             return self._config.connections_per_user
-        if self._users.total() >= self._config.connections:
+        # All others together cannot keep out those who run PAM for everybody, nor the daemon's own user.
+        if uid not in self._privileged and self._users.total() >= self._config.connections:
             return self._config.connections
         return None
 
@@ -145,16 +155,16 @@ class Server:
         try:
             peer = await loop.run_in_executor(self._names, read_peer, accepted)
             if exceeded is None:
-                log.info("connection of %s", peer)
+                log.debug("connection of %s", peer)  # as many as anybody likes
             else:
-                log.warning("%s is turned away: %d connections are the limit", peer, exceeded)
+                log.debug("%s is turned away: %d connections are the limit", peer, exceeded)
             connection = self._make(peer, ended, None if exceeded is None else _too_many(exceeded))
         except BaseException as problem:
             accepted.close()
             self._release(uid, exceeded)
             if not isinstance(problem, OSError):
                 raise
-            log.info("a connection of uid %d failed before it began: %s", uid, problem)
+            log.debug("a connection of uid %d failed before it began: %s", uid, problem)
             return
         self._connections.add(connection)
         # From here on the connection owns the socket, and its end releases the place.
