@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import re
 import threading
 import time
@@ -158,7 +159,8 @@ def test_nobody_waits_for_the_line_of_what_has_failed(tmp_path: Path, monkeypatc
 
 
 def test_too_many_lines_that_wait_are_refused_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditing, "MOST_WAITING", 3)
+    monkeypatch.setattr(auditing, "MOST_WAITING", 1)
+    monkeypatch.setattr(auditing, "RESERVED", 2)
     slow(monkeypatch, 0.1)
 
     async def work(auditor: Auditor) -> None:
@@ -169,7 +171,35 @@ def test_too_many_lines_that_wait_are_refused_and_not_kept(tmp_path: Path, monke
     assert [line[0] for line in run(tmp_path, work)] == ["Verify"] * 3 + ["stop"]
 
 
+def test_calls_that_came_to_nothing_leave_room_for_those_that_came_to_something(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auditing, "MOST_WAITING", 3)
+    slow(monkeypatch, 0.1)
+
+    async def work(auditor: Auditor) -> None:
+        for uid in range(2001, 2009):
+            auditor.note("Verify", "denied", "denied", dataclasses.replace(RALPH, uid=uid))
+        await auditor.record("Verify", "accept", "match", RALPH)
+
+    assert [line[1] for line in run(tmp_path, work)] == ["denied"] * 3 + ["accept", "done"]
+
+
 # So many lines a minute
+
+
+def test_a_user_with_many_ids_gets_no_more_lines_by_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditing, "MOST_CALLERS", 3)
+
+    async def work(auditor: Auditor) -> None:
+        for uid in range(2001, 2101):
+            await auditor.record("Verify", "denied", "denied", dataclasses.replace(RALPH, uid=uid, user=None))
+
+    lines = run(tmp_path, work)
+    assert len(lines) == 3 + LINES + 2, (
+        "three users, ten lines of all others, the one that counts the rest, and the end"
+    )
+    assert lines[-2] == ("Verify", "denied", "denied", "several", 87)
 
 
 def test_a_user_who_is_denied_all_the_time_gets_ten_lines_and_one_that_counts_the_rest(tmp_path: Path) -> None:

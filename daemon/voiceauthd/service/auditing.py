@@ -51,8 +51,18 @@ MINUTE = 60.0
 SEVERAL = "several"
 """In the place of what differs among the calls that a line counts."""
 
+MOST_CALLERS = 64
+"""Users whose calls are counted apart. Beyond them all others share one count: a user with many ids (/etc/subuid) gets
+no lines out of them."""
+
+OTHERS = -1
+"""Stands for them; nobody's uid."""
+
 MOST_WAITING = 1024
-"""Lines that wait for the disk. As many calls as all connections can hold, many times over."""
+"""Lines that wait for the disk. As many as all users who are counted apart get in a minute, and more."""
+
+RESERVED = 256
+"""More, for lines of calls that came to something: those that came to nothing cannot take their place."""
 
 
 def failed_outcome(problem: BaseException) -> tuple[str, str]:
@@ -156,8 +166,9 @@ class Auditor:
         """Has them written after all that was begun before. Raises `StorageError` if that is hopeless."""
         if not entries:
             return None
-        if self._closed or len(self._writing) >= MOST_WAITING:
-            problem = "it is closed" if self._closed else f"{MOST_WAITING} lines wait already: the disk is too slow"
+        room = MOST_WAITING if all(entry.outcome in COUNTED for entry in entries) else MOST_WAITING + RESERVED
+        if self._closed or len(self._writing) >= room:
+            problem = "it is closed" if self._closed else f"{room} lines wait already: the disk is too slow"
             _tell_elsewhere(entries, problem)
             raise StorageError(f"the audit log was not written: {problem}", "audit")
         return self._start(entries)
@@ -189,15 +200,17 @@ class Auditor:
         """What is to be written now that this has happened."""
         if entry.uid is None or entry.uid == 0:
             return [entry]
-        caller = self._callers.get(entry.uid)
         if entry.outcome not in COUNTED:
+            caller = self._callers.get(entry.uid)
             if caller is None or caller.held is None:
                 return [entry]
             held, caller.held = caller.held, None
             return [held, entry]
+        uid = entry.uid if entry.uid in self._callers or len(self._callers) < MOST_CALLERS else OTHERS
+        caller = self._callers.get(uid)
         if caller is None:
-            minute = asyncio.get_running_loop().call_later(MINUTE, self._minute_over, entry.uid)
-            caller = self._callers[entry.uid] = _Caller(minute)
+            minute = asyncio.get_running_loop().call_later(MINUTE, self._minute_over, uid)
+            caller = self._callers[uid] = _Caller(minute)
         if caller.lines < LINES:
             caller.lines += 1
             return [entry]
@@ -238,8 +251,8 @@ def _together(one: Entry, other: Entry) -> Entry:
         one.event if one.event == other.event else SEVERAL,
         one.outcome if one.outcome == other.outcome else SEVERAL,
         one.reason if one.reason == other.reason else SEVERAL,
-        one.uid,
-        one.user,
+        one.uid if one.uid == other.uid else None,
+        one.user if one.uid == other.uid else SEVERAL,
         one.pid if one.pid == other.pid else None,
         one.name if one.name == other.name else None,
         one.count + other.count,
