@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from policy_parts import RALPH, RATIOS, Desk
 
-from voiceauthd.audit.log import AuditLog
+from voiceauthd.audit.log import AuditLog, Entry
 from voiceauthd.audit.reading import read
 from voiceauthd.config.schema import Config
+from voiceauthd.errors import StorageError
 from voiceauthd.profiles.store import ProfileStore
 from voiceauthd.service.auditing import LINES, Auditor
 
@@ -72,3 +73,39 @@ def test_the_line_of_a_change_is_there_before_the_answer(tmp_path: Path) -> None
 
     asyncio.run(life())
     assert told(tmp_path)[1] == ("RenameProfile", "refused", "already_enrolled", "root", 1)
+
+
+def test_nothing_is_changed_while_the_log_cannot_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    full = True
+    real = AuditLog.write
+
+    def write(log: AuditLog, entry: Entry) -> None:
+        if full:
+            raise StorageError("the disk is full", "disk_full")
+        real(log, entry)
+
+    async def life() -> None:
+        nonlocal full
+        desk = Desk(tmp_path, RATIOS, [], Config())
+        auditor = desk.state.auditor = Auditor(AuditLog(tmp_path / "audit", 65536, 4))
+        await auditor.open()
+        with pytest.raises(StorageError):
+            await auditor.record("Verify", "reject", "no_match", RALPH)
+        assert (await desk.ask("DeleteProfile", name="Ralph"))[-1].error == "org.voiceauthd.StorageFailed"
+        assert [each.name for each in desk.state.engine.store.all()] == ["Ralph", "Susan"]
+        with pytest.raises(StorageError):  # and the line of the refusal, before it, has failed by now
+            await auditor.record("Verify", "reject", "no_match", RALPH)
+        full = False
+        assert (await desk.ask("DeleteProfile", name="Ralph"))[-1].error is None
+        assert [each.name for each in desk.state.engine.store.all()] == ["Susan"]
+        assert (await desk.ask("DeleteProfile", name="Susan"))[-1].error is None
+        await auditor.close(5.0)
+
+    monkeypatch.setattr(AuditLog, "write", write)
+    asyncio.run(life())
+    assert [line[:2] for line in told(tmp_path)] == [
+        ("DeleteProfile", "begun"),
+        ("DeleteProfile", "done"),
+        ("DeleteProfile", "done"),
+        ("stop", "done"),
+    ]

@@ -37,7 +37,7 @@ class Entry:
     """What is told of one event.
 
     event    the method, "Verify", or what the daemon itself did or found: "start", "stop", "torn", "damage"
-    outcome  accept, reject, inconclusive; known, unknown; done; denied, refused, failed, cancelled
+    outcome  accept, reject, inconclusive; known, unknown; begun, done; denied, refused, failed, cancelled
     reason   the stable reason code; "" for none
     uid, user, pid  who called; None for the daemon itself
     name     of the profile that it was about; None for none

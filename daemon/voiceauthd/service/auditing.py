@@ -89,6 +89,7 @@ class Auditor:
         self._writing: set[asyncio.Task[None]] = set()
         self._callers: dict[int, _Caller] = {}
         self._closed = False
+        self._failed = False  # the last line could not be written
 
     def configure(self, config: AuditConfig) -> None:
         """New bounds, from the next line on."""
@@ -139,6 +140,12 @@ class Auditor:
         except StorageError:  # logged where it was noticed
             pass
 
+    async def require_working(self, event: str, peer: Peer, name: str | None = None) -> None:
+        """If the last line could not be written, writes that this begins. Raises `StorageError` if that cannot be
+        written either: nothing shall be changed that is not told of."""
+        if self._failed:
+            await self.record(event, "begun", "", peer, name)
+
     async def close(self, seconds: float) -> None:
         """Writes what was only counted, and that the daemon stops; gives the log back. Takes `seconds` at most."""
         if self._audit is None:
@@ -186,8 +193,10 @@ class Auditor:
                 try:
                     await in_thread(self._audit.write, entry)
                 except StorageError as problem:
+                    self._failed = True
                     _tell_elsewhere(entries[place:], problem)
                     raise
+                self._failed = False
 
     def _written(self, task: asyncio.Task[None]) -> None:
         self._writing.discard(task)

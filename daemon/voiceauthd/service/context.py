@@ -125,7 +125,10 @@ class Context:
     ) -> Result:
         """Changes the store, in a thread; what it then holds is what is compared with. Comes to its end even if the
         caller has gone: what is on the disk, what is compared with and what the audit log tells must not differ.
+
+        Raises `StorageError` before anything is changed if the audit log could not be written and still cannot.
         """
+        await self.state.auditor.require_working(call.name, call.peer, call.about)
 
         async def change() -> Result:
             try:
