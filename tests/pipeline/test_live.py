@@ -82,6 +82,7 @@ def test_a_microphone_that_was_closed_has_forgotten_how_loud_the_room_was(model:
         source.say(talk(1.5, 2.0, QUIET))
         (before, *_) = world.wait_for_windows(1)
         assert before.window.quality.snr_db is not None
+        world.wait(lambda seen: any(isinstance(each, SpeechEnded) for each in seen))  # nothing of it is left to read
         live.release()
         world.wait_for_state(SourceState.CLOSED)
         live.need()

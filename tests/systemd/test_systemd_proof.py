@@ -220,7 +220,8 @@ while len(select.select(held, [], [], 1)[0]) < 2:
     pass
 print(len(select.select(held, [], [], 1)[0]))
 """
-    assert int(box.run(PYTHON, "-c", holders, PROOF, uid=ANN)) in (2, 4)  # 4 where systemd counts those of a user
+    # 2, or 4 where systemd counts those of a user; one more for each that has waited its 10 s on a busy machine.
+    assert 2 <= int(box.run(PYTHON, "-c", holders, PROOF, uid=ANN)) < 6
     wait_until("they have gone", lambda: not instances(box), 10)
 
 

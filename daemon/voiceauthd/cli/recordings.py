@@ -19,7 +19,7 @@ from voiceauthd.errors import NotRunningError
 PIECE = 32 * 1024
 """Bytes of PCM a message: 1.02 s of sound; 43.7 KiB in base64, which leaves room in a message of 64 KiB."""
 
-_MOMENT = 1.0
+_MOMENT = 3.0
 """Seconds that the stream has to explain why sending failed."""
 
 Reply = dict[str, Any]

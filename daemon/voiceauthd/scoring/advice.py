@@ -29,7 +29,8 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "not_enrolled": "Nobody of that name is enrolled: voiceauth enroll NAME.",
         "unusable_score": "The comparison failed, which counts as no match. The daemon's log tells more.",
         "embedding_failed": "The model gave no usable answer, which counts as no match. The daemon's log tells more.",
-        "not_audited": "The answer could not be written to the audit log, and so accepts nobody. Is the disk full?",
+        "not_audited": "The answer could not be written to the audit log, so it lets nobody in. Look whether the disk "
+        "is full.",
         "source_lost": "The microphone was lost while listening. Try again when it is back.",
     }
 )
