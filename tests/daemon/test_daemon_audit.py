@@ -119,6 +119,24 @@ def test_a_change_of_profiles_has_a_line_each(box: Box) -> None:
     assert document
 
 
+def test_a_reload_by_signal_has_a_line_that_names_no_caller(stub_at) -> None:
+    box = stub_at()
+
+    def reloads() -> list[tuple[str, str, int | None]]:
+        return [
+            (line.entry.outcome, line.entry.reason, line.entry.uid)
+            for line in lines_of(box)
+            if line.entry.event == "Reload"
+        ]
+
+    box.signal(signal.SIGHUP)
+    assert wait_until("the line is there", reloads) == [("done", "", None)]
+    box.configure({"decision": {"margin": "much"}})
+    box.signal(signal.SIGHUP)
+    wait_until("the next line is there", lambda: len(reloads()) == 2)
+    assert reloads()[1] == ("refused", "config", None)
+
+
 def test_a_call_that_only_looks_has_no_line(box: Box) -> None:
     calls = ("Info", "Status", "ListProfiles")
     assert left_by(box, lambda: [box.ask(call) for call in calls]) == []

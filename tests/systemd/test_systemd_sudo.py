@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import pty
 import select
@@ -17,6 +18,8 @@ from box import Box, wait_until
 from installed import CHECKOUT, PYTHON, boot, call, wait_active
 from pam_room import PASSWORDS
 from voices import cast, samples, to_be_played
+
+from voiceauthd.profiles.keys import WORD, new_key
 
 pytestmark = [
     pytest.mark.timeout(240),
@@ -34,7 +37,11 @@ SITE = f"{HOME}/lib/python{sys.version_info.major}.{sys.version_info.minor}/site
 DEADLINE = 6.0
 PULSE = "unix:/run/vmic/native"
 
+KEY = new_key()
+CREDENTIAL = "/etc/credstore/profiles.key"
+
 FILES = {
+    CREDENTIAL: f"{WORD} {base64.b64encode(KEY.secret).decode()}\n",
     "/etc/sysusers.d/anna.conf": f'u {OWNER} {UID} "Anna" /home/anna /bin/bash\n',
     "/etc/asound.conf": "pcm.!default { type pulse }\nctl.!default { type pulse }\n",
     "/etc/nsswitch.conf": "passwd: files\ngroup: files\nshadow: files\nhosts: files\n",
@@ -69,12 +76,13 @@ def voiceauth(box: Box, *words: str) -> str:
 def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
     """A booted box in which Anna has a password, may use sudo, and is enrolled."""
     folder = tmp_path_factory.mktemp("sudo")
-    drop_in = f"Environment=PULSE_SERVER={PULSE}\n"
+    drop_in = f"Environment=PULSE_SERVER={PULSE}\nLoadCredential=profiles.key:{CREDENTIAL}\n"
     settings = "model: {name: campplus}\nenroll: {speech: 10, exemplars: 3}\nlockout: {failures: 2, within: 300}\n"
     box = boot(folder, settings, drop_in, FILES)
     try:
         box.run("chown", "-R", "voiceauthd:", "/var/lib/voiceauthd/models")
         (box.folder / "etc/sudoers").chmod(0o440)
+        (box.folder / CREDENTIAL.lstrip("/")).chmod(0o600)
         give_password(box)
         (box.folder / f"{HOME}/bin".lstrip("/")).mkdir()
         box.run("ln", "-s", "/usr/bin/python3", f"{HOME}/bin/python")
@@ -139,6 +147,13 @@ def status(box: Box) -> dict:
     answer = call(box, SOCKET_PATH, "Status")
     assert answer is not None
     return dict(answer["parameters"])
+
+
+def test_voices_are_sealed_with_the_key_that_systemd_hands_over(box: Box) -> None:
+    state = box.path("/var/lib/voiceauthd")
+    sealed = (state / "profiles" / f"{OWNER}.profile").read_bytes()
+    assert f'"key":"{KEY.id}"'.encode() in sealed
+    assert not (state / "profiles.key").exists(), "where there is a credential no key lies on the disk"
 
 
 def test_the_owner_becomes_root_by_voice_and_everybody_else_needs_the_password(box: Box) -> None:

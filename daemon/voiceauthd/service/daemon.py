@@ -162,12 +162,17 @@ class Daemon:
         self._begin(self._try_reload())
 
     async def _try_reload(self) -> list[str]:
+        outcome, reason = "done", ""
         try:
             return await self._reload()
         except VoiceauthError as failure:
+            outcome, reason = "refused", failure.reason
             log.error("not reloaded, the old configuration stays: %s", failure)
         except Exception:
+            outcome, reason = "failed", "internal"
             log.exception("not reloaded, the old configuration stays")
+        finally:
+            self._state.auditor.note("Reload", outcome, reason, None)
         return []
 
     def _listener(self) -> Listener:
