@@ -150,6 +150,17 @@ class TestWhoIsAskedFor:
             assert machine.allows(allowed, **changed) == changed.get("PAM_USER", USER)
         assert refused(lambda: machine.allows(PAM_SERVICE="SUDO")) == "root"
 
+    @pytest.mark.parametrize("program", ["sudo", "su", "doas", "pkexec"])
+    def test_root_only_if_that_was_allowed_whatever_the_program_calls_its_service(self, machine, program):
+        machine.process("5", f"5 ({program}) S 1 5 5 0 -1")
+        assert refused(lambda: machine.allows(PAM_SERVICE="company-login")) == "root"
+        assert machine.allows(Options(allow_root=True), PAM_SERVICE="company-login") == USER
+
+    def test_a_locker_that_somebody_started_by_sudo_gives_no_root(self, machine):
+        machine.process("5", "5 (swaylock) S 1 5 5 0 -1")
+        machine.process("1", "1 (sudo) S 0 1 1 0 -1")
+        assert machine.allows(PAM_SERVICE="swaylock") == USER
+
     def test_who_is_remote_is_refused_whatever_is_allowed(self, machine):
         assert refused(lambda: machine.allows(Options(allow_root=True), PAM_RHOST="x")) == "remote"
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import pwd
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from typing import NamedTuple
 
-from voiceauthd.client.remote import require_local
+from voiceauthd.client.remote import ancestors, require_local
 from voiceauthd.client.services import GIVES_ROOT, NEVER, REMOTE
 from voiceauthd.errors import DeniedError, UsageError
 from voiceauthd.protocol.paths import SYSTEM_SOCKET
@@ -37,6 +38,10 @@ DAEMON_USER = "voiceauthd"
 
 POLICIES = ("unlock", "auth")
 """`monitor` is for labels, and lets one stranger in a hundred pass."""
+
+
+ASKERS = 2
+"""Processes above this one that may be who asks PAM: the shell of the executable is the first, who asks the second."""
 
 
 class Options(NamedTuple):
@@ -113,7 +118,9 @@ def require_allowed(environment: Mapping[str, str], options: Options, *, proc: s
         raise DeniedError("a voice never opens this service", "never")
     if service in REMOTE:
         raise DeniedError("the service is a remote one", "remote")
-    if (_is_root(user) is not False or service in GIVES_ROOT) and not options.allow_root:
+    # By the program, too: sudo can be told to go by another service's name.
+    gives_root = service in GIVES_ROOT or any(name in GIVES_ROOT for name in islice(ancestors(proc), ASKERS))
+    if (_is_root(user) is not False or gives_root) and not options.allow_root:
         raise DeniedError("this makes somebody root: --allow-root is not given", "root")
     if require_local(environment, proc, run) is not True:
         raise DeniedError("nothing says that this session is local", "remote")

@@ -79,7 +79,7 @@ def require_local(environment: Mapping[str, str], proc: str = "/proc", run: str 
     for session in _sessions(proc):
         if _is_remote(session, run) is not False:
             raise _remote(f"session {session} is remote")
-    for name in _ancestors(proc):
+    for name in ancestors(proc):
         if name[:_COMM] in SERVERS:
             raise _remote(f"run by {name}")
     return True
@@ -117,7 +117,7 @@ def _is_remote(session: str, run: str) -> bool:
     return "REMOTE=1" in lines or any(line.startswith("REMOTE_HOST=") and line != "REMOTE_HOST=" for line in lines)
 
 
-def _ancestors(proc: str) -> Iterator[str]:
+def ancestors(proc: str = "/proc") -> Iterator[str]:
     """The names of the processes that led to this one, its parent first, as far as they can be read."""
     process = "self"
     for _ in range(_MOST_ANCESTORS):
