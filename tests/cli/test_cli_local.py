@@ -25,6 +25,8 @@ IDS = [
     "audio.group",
     "profiles.folder",
     "profiles.refused",
+    "profiles.key",
+    "audit.chain",
     "socket.path",
     "daemon.running",
     "daemon.ready",

@@ -6,7 +6,7 @@ import argparse
 import os
 from collections.abc import Callable
 
-from voiceauthd.cli import check_daemon, check_login, check_machine, check_scoring, check_sound
+from voiceauthd.cli import check_daemon, check_login, check_machine, check_scoring, check_sound, check_state
 from voiceauthd.cli.arguments import Parser, add_json, add_socket
 from voiceauthd.cli.check import FAIL, OK, WARN, Check, Machine, failed
 from voiceauthd.cli.output import Output, plain
@@ -32,6 +32,8 @@ CHECKS: tuple[Callable[[Machine], Check], ...] = (
     check_sound.check_audio_group,
     check_machine.check_profiles_folder,
     check_machine.check_profiles_refused,
+    check_state.check_key,
+    check_state.check_audit,
     check_daemon.check_socket,
     check_daemon.check_running,
     check_daemon.check_ready,
