@@ -258,7 +258,8 @@ def test_doctor_refuses_a_profile_folder_that_others_may_read(tmp_path):
 
 def test_run_refuses_what_it_cannot_start_with_and_says_so(tmp_path, home):
     environment = {**home, "VOICEAUTHD_MODEL__CACHE": str(tmp_path / "models")}
-    words = ("run", "--set", "model.name=campplus", "--socket", str(tmp_path / "s"), "--source", "talk.flac", "--json")
+    own = ("--set", "model.name=campplus", "--set", f"state={tmp_path / 'state'}", "--socket", str(tmp_path / "s"))
+    words = ("run", *own, "--source", "talk.flac", "--json")
     result = voiceauth(*words, environment=environment)
     assert result.returncode == ExitCode.MODEL
     assert "model fetch" in result.stderr
