@@ -54,6 +54,12 @@ def what_is_missing(*programs: str) -> str | None:
     return None if probe.returncode == 0 else "no private PAM: no mount namespace can be made here"
 
 
+def hashed(password: str) -> str:
+    """As it stands in /etc/shadow."""
+    command = ["openssl", "passwd", "-6", "-stdin"]
+    return subprocess.run(command, input=password, capture_output=True, text=True, check=True).stdout.strip()
+
+
 class PamRoom:
     """`folder` is the test's own, and readable by all accounts that commands run as."""
 
@@ -80,12 +86,9 @@ class PamRoom:
 
     def account(self, name: str, uid: int, password: str, *, sudo: bool = False) -> None:
         """Makes an account with a group of its own. `sudo`: it may become root by its own password."""
-        hashed = subprocess.run(
-            ["openssl", "passwd", "-6", "-stdin"], input=password, capture_output=True, text=True, check=True
-        ).stdout.strip()
         self._append("passwd", f"{name}:x:{uid}:{uid}::/nonexistent:/bin/sh\n")
         self._append("group", f"{name}:x:{uid}:\n")
-        self._append("shadow", f"{name}:{hashed}:20000:0:99999:7:::\n")
+        self._append("shadow", f"{name}:{hashed(password)}:20000:0:99999:7:::\n")
         if sudo:
             self._append("sudoers", f"{name} ALL=(ALL) ALL\n")
 

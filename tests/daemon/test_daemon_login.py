@@ -34,7 +34,6 @@ class Door:
         room.account(OWNER, UID, PASSWORD)
         line = f"{HELPER} --socket {box.socket} --timeout {DEADLINE:g}"
         room.service("door", f"auth sufficient pam_exec.so quiet stdout seteuid {line}\n{PASSWORDS}")
-        room.service("desk", f"auth sufficient pam_exec.so quiet stdout seteuid {line}\n{PASSWORDS}")
 
     def knock(self, sound: Path | None, typed: str = "", **items: str) -> Knock:
         """Asks to be let in as the owner while `sound` is played. Gives how it ended, and after how many seconds."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from box import Box, wait_until
 from installed import PYTHON, SECONDS_TO_READY, SOCKET, Caller, boot, call, call_as
+from pam_room import hashed
 
 DAEMON, PROOF = "/run/voiceauthd/socket", "/run/voiceauthd/proof"
 
@@ -55,11 +55,6 @@ sys.stdout.write(said.decode(errors="replace"))
 sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 """
 """Runs a command on a terminal, and types the password whenever it is asked for."""
-
-
-def hashed(password: str) -> str:
-    command = ["openssl", "passwd", "-6", "-stdin"]
-    return subprocess.run(command, input=password, capture_output=True, text=True, check=True).stdout.strip()
 
 
 @pytest.fixture(scope="module")

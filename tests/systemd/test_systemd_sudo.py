@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from box import Box, wait_until
 from installed import CHECKOUT, PYTHON, boot, call, wait_active
-from pam_room import PASSWORDS
+from pam_room import PASSWORDS, hashed
 from voices import cast, samples, to_be_played
 
 from voiceauthd.profiles.keys import WORD, new_key
@@ -110,12 +110,9 @@ def box(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Box]:
 
 def give_password(box: Box) -> None:
     """What `passwd` would do."""
-    hashed = subprocess.run(
-        ["openssl", "passwd", "-6", "-stdin"], input=PASSWORD, capture_output=True, text=True, check=True
-    ).stdout.strip()
     shadow = box.folder / "etc/shadow"
     others = [line for line in shadow.read_text().splitlines() if not line.startswith(f"{OWNER}:")]
-    shadow.write_text("\n".join([*others, f"{OWNER}:{hashed}:20000:0:99999:7:::"]) + "\n")
+    shadow.write_text("\n".join([*others, f"{OWNER}:{hashed(PASSWORD)}:20000:0:99999:7:::"]) + "\n")
 
 
 def pactl(box: Box, *words: str) -> bool:

@@ -7,13 +7,13 @@ import pwd
 import shutil
 import socket
 import stat
-import struct
 import subprocess
 from pathlib import Path
 
 from voiceauthd.cli.check import OK, WARN, Check, Machine, failed
 from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode, NotRunningError, VoiceauthError
+from voiceauthd.protocol.credentials import credentials_of
 
 PATIENCE = 3.0
 """Seconds for the daemon to answer."""
@@ -27,9 +27,8 @@ def ask_daemon(machine: Machine) -> Machine:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(PATIENCE)
             probe.connect(machine.socket)
-            raw = probe.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("iII"))
-        pid, uid, _ = struct.unpack("iII", raw)
-        machine = machine._replace(daemon_uid=uid, daemon_pid=pid)
+            owner = credentials_of(probe)
+        machine = machine._replace(daemon_uid=owner.uid, daemon_pid=owner.pid)
         with Client(machine.socket, PATIENCE) as client:
             machine = machine._replace(status=client.call("Status"))
             machine = machine._replace(profiles=list(client.call("ListProfiles")["profiles"]))

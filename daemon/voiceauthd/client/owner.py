@@ -9,19 +9,16 @@ from __future__ import annotations
 import os
 import socket
 import stat
-import struct
 from collections.abc import Iterable
 
 from voiceauthd.errors import DeniedError, UsageError
+from voiceauthd.protocol.credentials import credentials_of
 
 ROOT = 0
 
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 """Write permission for others than the owner. Entries of an access list show in the group's bits. A sticky folder is no
 exception: in it others cannot remove a socket, but can make one where there is none."""
-
-_PEER = struct.Struct("iII")
-"""`struct ucred` of unix(7): pid, uid, gid."""
 
 
 def user_ids(names: Iterable[str]) -> frozenset[int]:
@@ -60,7 +57,7 @@ def trusted_path(path: str, owners: frozenset[int]) -> str:
 
 def peer_uid(connection: socket.socket) -> int:
     """The user at the other end of a connected AF_UNIX socket: who connected, or who listens. Raises `OSError`."""
-    return int(_PEER.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _PEER.size))[1])
+    return credentials_of(connection).uid
 
 
 def require_owner(connection: socket.socket, owners: frozenset[int]) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from voiceauthd.audit.log import AuditLog, Entry
@@ -37,7 +38,6 @@ AUDITED = frozenset(
     }
 )
 """Methods whose every call is told of. A denied call is told of whatever its method."""
-
 
 COUNTED = frozenset({"denied", "refused", "cancelled"})
 """Outcomes of which a user gets so many lines. All others, and whatever root does, have a line each."""
@@ -133,12 +133,8 @@ class Auditor:
         detail: str | None = None,
     ) -> None:
         """One line about what has happened already: nobody waits for it, and a failure to write it is logged."""
-        if self._audit is None:
-            return
-        try:
-            self._begin(self._due(_entry(event, outcome, reason, peer, name, detail)))
-        except StorageError:  # logged where it was noticed
-            pass
+        if self._audit is not None:
+            self._try_begin(self._due(_entry(event, outcome, reason, peer, name, detail)))
 
     async def require_working(self, event: str, peer: Peer, name: str | None = None) -> None:
         """If the last line could not be written, writes that this begins. Raises `StorageError` if that cannot be
@@ -179,6 +175,10 @@ class Auditor:
             _tell_elsewhere(entries, problem)
             raise StorageError(f"the audit log was not written: {problem}", "audit")
         return self._start(entries)
+
+    def _try_begin(self, entries: Sequence[Entry]) -> None:
+        with suppress(StorageError):  # logged where it was noticed
+            self._begin(entries)
 
     def _start(self, entries: Sequence[Entry]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(self._write_in_turn(entries))
@@ -229,10 +229,7 @@ class Auditor:
     def _minute_over(self, uid: int) -> None:
         caller = self._callers.pop(uid)
         if caller.held is not None:
-            try:
-                self._begin([caller.held])
-            except StorageError:  # logged where it was noticed
-                pass
+            self._try_begin([caller.held])
 
 
 @dataclass(slots=True)

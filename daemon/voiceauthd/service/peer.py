@@ -7,8 +7,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-_CREDENTIALS = struct.Struct("iII")
-"""struct ucred of unix(7): pid, uid, gid."""
+from voiceauthd.protocol.credentials import credentials_of
 
 _SO_PEERGROUPS = 59
 """<asm-generic/socket.h>, since Linux 4.13; the `socket` module has no name for it."""
@@ -41,13 +40,13 @@ class Peer:
 
 def peer_uid(connection: socket.socket) -> int:
     """The user at the other end of a connected AF_UNIX socket. Raises `OSError` if the kernel does not say."""
-    return _credentials(connection)[1]
+    return credentials_of(connection).uid
 
 
 def read_peer(connection: socket.socket) -> Peer:
     """The peer of a connected AF_UNIX socket. Raises `OSError` if the kernel does not say. May ask the user database
     of the network, so it may take long: not for the event loop's thread."""
-    pid, uid, gid = _credentials(connection)
+    pid, uid, gid = credentials_of(connection)
     return Peer(uid, gid, pid, user_name(uid), _peer_groups(connection))
 
 
@@ -59,11 +58,6 @@ def user_name(uid: int) -> str | None:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return None
-
-
-def _credentials(connection: socket.socket) -> tuple[int, int, int]:
-    pid, uid, gid = _CREDENTIALS.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size))
-    return pid, uid, gid
 
 
 def _peer_groups(connection: socket.socket) -> frozenset[int]:
