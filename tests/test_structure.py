@@ -33,8 +33,9 @@ MAY_IMPORT = {
     "protocol": {"errors"},
     "client": {"protocol", "errors"},
     "login": {"client", "protocol", "errors"},
-    "service": {*SOUND, *FOR_ALL, "audit", "protocol"},
-    "cli": {*SOUND, *FOR_ALL, "audit", "protocol", "client", "login", "service"},
+    "server": {*FOR_ALL, "protocol"},
+    "service": {*SOUND, *FOR_ALL, "audit", "protocol", "server"},
+    "cli": {*SOUND, *FOR_ALL, "audit", "protocol", "client", "login", "server", "service"},
 }
 """Besides itself, and the package for its version."""
 
@@ -184,6 +185,9 @@ def test_a_room_imports_only_what_it_stands_on(file: Path) -> None:
         ("scoring/x.py", "from voiceauthd import __version__", True),
         ("pipeline/x.py", "import importlib\nimportlib.import_module('voiceauthd.service.main')", False),
         ("pipeline/x.py", "from voiceauthd.protocol.wire import Message", False),
+        ("server/x.py", "from voiceauthd.protocol.wire import Message", True),
+        ("server/x.py", "from voiceauthd.service.methods import Methods", False),
+        ("server/x.py", "from voiceauthd.pipeline.live import Live", False),
         ("service/x.py", "from voiceauthd.client import Client", False),
         ("service/x.py", "from voiceauthd.cli.main import main", False),
         ("service/x.py", "from voiceauthd.protocol.wire import Message", True),

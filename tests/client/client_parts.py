@@ -10,8 +10,8 @@ import threading
 from pathlib import Path
 
 from voiceauthd.config.schema import SocketConfig
-from voiceauthd.service.listener import listen
-from voiceauthd.service.server import Server
+from voiceauthd.server.listener import listen
+from voiceauthd.server.server import Server
 
 DEADLINE = 5.0
 """Seconds after which something that should have happened has not."""

@@ -22,7 +22,7 @@ from voiceauthd.errors import (
     StorageError,
     UsageError,
 )
-from voiceauthd.service.requests import Call
+from voiceauthd.server.call import Call
 
 
 class TestCalling:

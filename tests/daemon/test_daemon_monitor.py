@@ -22,8 +22,8 @@ from voiceauthd.cli.demo_script import judge
 from voiceauthd.config.load import load_config
 from voiceauthd.pipeline.path import Failed, Heard, follow
 from voiceauthd.profiles.keys import KEY_FILE
+from voiceauthd.server.event_queue import MAX_DROPPED
 from voiceauthd.service.engine import build_engine
-from voiceauthd.service.events import MAX_DROPPED
 from voiceauthd.speech.segmenter import Segmenter
 
 CLOSE = 2e-3

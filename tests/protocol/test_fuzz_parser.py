@@ -34,9 +34,9 @@ from voiceauthd.protocol.wire import (
     encode_reply,
     parse_request,
 )
-from voiceauthd.service.dispatch import Dispatcher
-from voiceauthd.service.peer import Peer
-from voiceauthd.service.requests import Call
+from voiceauthd.server.call import Call
+from voiceauthd.server.dispatch import Dispatcher
+from voiceauthd.server.peer import Peer
 
 LONGEST = 0.1
 """Seconds of processor time for one message, of 64 KiB at most. Ten times what the worst one takes here."""

@@ -30,14 +30,14 @@ from voiceauthd.scoring.backend import NO_BACKEND, Backend
 from voiceauthd.scoring.cohort import Cohort, make_cohort
 from voiceauthd.scoring.policy import MONITOR, make_policies
 from voiceauthd.scoring.similarity import make_gallery
+from voiceauthd.server.dispatch import Dispatcher
+from voiceauthd.server.peer import Peer
 from voiceauthd.service.access import Access
 from voiceauthd.service.auditing import Auditor
-from voiceauthd.service.dispatch import Dispatcher
 from voiceauthd.service.engine import Engine
 from voiceauthd.service.hub import Hub
 from voiceauthd.service.lockout import Lockout
 from voiceauthd.service.methods import Methods
-from voiceauthd.service.peer import Peer
 from voiceauthd.service.state import State
 from voiceauthd.speech.window import Quality, SpeechBegan, SpeechEnded, Window
 

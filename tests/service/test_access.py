@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from voiceauthd.config.schema import AccessConfig
 from voiceauthd.errors import ConfigError
 from voiceauthd.protocol.interface import VOICEAUTHD, load
+from voiceauthd.server.peer import OVERFLOW_UID, Peer, user_name
 from voiceauthd.service.access import TABLE, Access, Role, owner_of
-from voiceauthd.service.peer import OVERFLOW_UID, Peer, user_name
 
 DAEMON, MONITOR_GROUP = 990, 991
 ACCESS = Access(DAEMON, MONITOR_GROUP)

@@ -28,9 +28,9 @@ from voiceauthd.errors import (
     TooOftenError,
     WithdrawnError,
 )
+from voiceauthd.server.call import CallError
 from voiceauthd.service import auditing
 from voiceauthd.service.auditing import AUDITED, LINES, Auditor, failed_outcome
-from voiceauthd.service.requests import CallError
 
 Told = tuple[str, str, str, str | None, int]
 

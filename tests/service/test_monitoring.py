@@ -21,8 +21,8 @@ from voiceauthd.protocol.interface import VOICEAUTHD, load
 from voiceauthd.scoring.decide import identify
 from voiceauthd.scoring.similarity import make_gallery
 from voiceauthd.scoring.voice import Voice
+from voiceauthd.server.event_queue import EventQueue
 from voiceauthd.service.access import Access
-from voiceauthd.service.events import EventQueue
 from voiceauthd.service.monitoring import events
 from voiceauthd.speech.window import Quality, SpeechBegan, SpeechEnded, Window
 

@@ -14,7 +14,7 @@ from voiceauthd.profiles.document import export_document
 from voiceauthd.profiles.profile import new_uid
 from voiceauthd.protocol.wire import Reply
 from voiceauthd.scoring.backend import Backend
-from voiceauthd.service.peer import Peer
+from voiceauthd.server.peer import Peer
 
 QUICK = EnrollConfig(speech=2.0, exemplars=1)
 ALIKE = window(1.0)

@@ -16,9 +16,9 @@ from voiceauthd.profiles.document import export_document
 from voiceauthd.profiles.names import file_name
 from voiceauthd.profiles.profile import new_uid
 from voiceauthd.protocol.wire import Reply
+from voiceauthd.server.peer import Peer
 from voiceauthd.service.access import Access
 from voiceauthd.service.context import find_account
-from voiceauthd.service.peer import Peer
 
 DENIED = "org.varlink.service.PermissionDenied"
 NEEDED = "org.voiceauthd.ProofNeeded"

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from voiceauthd.protocol.interface import MismatchError
+from voiceauthd.server.peer import OVERFLOW_UID
 from voiceauthd.service import proofs
-from voiceauthd.service.peer import OVERFLOW_UID
 from voiceauthd.service.proofs import LIFETIME, MOST, Proofs, require_provable
 
 ANN, BOB = 1000, 1001

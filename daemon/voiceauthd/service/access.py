@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from voiceauthd.config.schema import AccessConfig
 from voiceauthd.errors import ConfigError
-from voiceauthd.service.peer import OVERFLOW_UID, Peer
+from voiceauthd.server.peer import OVERFLOW_UID, Peer
 
 
 class Role(Enum):

@@ -15,9 +15,9 @@ from dataclasses import dataclass, replace
 from voiceauthd.audit.log import AuditLog, Entry
 from voiceauthd.config.schema import AuditConfig
 from voiceauthd.errors import DeniedError, StorageError, VoiceauthError, WithdrawnError
+from voiceauthd.server.call import CallError
+from voiceauthd.server.peer import Peer
 from voiceauthd.service.background import in_thread
-from voiceauthd.service.peer import Peer
-from voiceauthd.service.requests import CallError
 
 log = logging.getLogger(__name__)
 

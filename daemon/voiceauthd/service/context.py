@@ -12,11 +12,11 @@ from voiceauthd.errors import DeniedError, NotEnrolledError, StorageError, Withd
 from voiceauthd.profiles.names import check_name, name_key
 from voiceauthd.profiles.profile import Profile
 from voiceauthd.profiles.store import ProfileStore
+from voiceauthd.server.call import Call
 from voiceauthd.service.access import Access, owner_of
 from voiceauthd.service.auditing import failed_outcome
 from voiceauthd.service.engine import Engine
 from voiceauthd.service.replies import Reply, rated_reply
-from voiceauthd.service.requests import Call
 from voiceauthd.service.state import State
 
 log = logging.getLogger(__name__)

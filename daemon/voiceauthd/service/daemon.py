@@ -19,19 +19,19 @@ from voiceauthd.config.resolve import RESTART_KEYS, changed_keys, state_folder
 from voiceauthd.config.schema import Config
 from voiceauthd.errors import ConfigError, ExitCode, VoiceauthError, WithdrawnError
 from voiceauthd.protocol.paths import default_socket
-from voiceauthd.service import notify
+from voiceauthd.server import sd_notify
+from voiceauthd.server.listener import Listener, adopt, listen
+from voiceauthd.server.server import Server
+from voiceauthd.server.socket_activation import inherited_socket
 from voiceauthd.service.access import Access
-from voiceauthd.service.activation import inherited_socket
 from voiceauthd.service.auditing import Auditor
 from voiceauthd.service.background import in_thread
 from voiceauthd.service.engine import Engine, build_engine
 from voiceauthd.service.hub import Hub
-from voiceauthd.service.listener import Listener, adopt, listen
 from voiceauthd.service.lockout import Lockout
 from voiceauthd.service.methods import Methods
 from voiceauthd.service.monitoring import events
 from voiceauthd.service.replies import Reply
-from voiceauthd.service.server import Server
 from voiceauthd.service.state import State
 from voiceauthd.service.status import status_line
 
@@ -87,7 +87,7 @@ class Daemon:
             raise
         await self._server.start(listener)
         self._state.auditor.note("start", "done", "", None)
-        notify.status(status_line(self._state))
+        sd_notify.status(status_line(self._state))
         try:
             engine = await self._load()
             if engine is not None:
@@ -111,12 +111,12 @@ class Daemon:
     async def _reload(self) -> list[str]:
         async with self._reloading:
             old = await self._state.ready()
-            notify.reloading()
+            sd_notify.reloading()
             try:
                 return await self._replace(old)
             finally:
                 if not self._state.stopping:
-                    notify.ready(status_line(self._state))
+                    sd_notify.ready(status_line(self._state))
 
     async def _replace(self, old: Engine) -> list[str]:
         config = self._reread()
@@ -201,7 +201,7 @@ class Daemon:
     async def _serve(self, engine: Engine) -> None:
         engine.live.start()
         self._state.use(self._config, self._state.access, engine)
-        notify.ready(status_line(self._state))
+        sd_notify.ready(status_line(self._state))
         log.info("ready")
         background: list[Awaitable[None]] = [self._watch()]
         if self._on_event is not None:
@@ -235,22 +235,22 @@ class Daemon:
 
     async def _watch(self) -> None:
         """Pings the watchdog while both threads make progress, and keeps the line of `systemctl status` true."""
-        interval = notify.watchdog_interval()
+        interval = sd_notify.watchdog_interval()
         period = min(interval, STATUS_PERIOD) if interval is not None else STATUS_PERIOD
         line = ""
         while True:
             if interval is not None and self._state.progressing(interval):
-                notify.watchdog()
+                sd_notify.watchdog()
             if (now := status_line(self._state)) != line:
                 line = now
-                notify.status(line)
+                sd_notify.status(line)
             await asyncio.sleep(period)
 
     # Stopping
 
     async def _shut_down(self) -> None:
         self._state.stopping = True
-        notify.stopping()
+        sd_notify.stopping()
         self._state.claims.cancel("the daemon is stopping")
         engine = self._state.engine_now
         # At the same time: one after the other they could take twice as long.

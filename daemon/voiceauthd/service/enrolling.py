@@ -21,10 +21,10 @@ from voiceauthd.pipeline.path import Heard, Recogniser, Refused, follow
 from voiceauthd.profiles.enrolment import Enrolment
 from voiceauthd.profiles.verdict import TakeVerdict
 from voiceauthd.protocol.interface import MismatchError
+from voiceauthd.server.call import Call
 from voiceauthd.service.background import in_thread
 from voiceauthd.service.ear import Ear
 from voiceauthd.service.replies import Reply, quality_reply
-from voiceauthd.service.requests import Call
 from voiceauthd.speech.segmenter import Segmenter
 from voiceauthd.speech.window import SpeechBegan, SpeechEnded
 

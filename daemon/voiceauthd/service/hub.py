@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from voiceauthd.pipeline.happening import Happening
-from voiceauthd.service.events import EventQueue
+from voiceauthd.server.event_queue import EventQueue
 
 Inbox = EventQueue[Happening]
 

@@ -16,9 +16,9 @@ from voiceauthd.pipeline.path import Failed, Heard, Refused
 from voiceauthd.scoring.advice import ADVICE
 from voiceauthd.scoring.decision import Decision, Identified
 from voiceauthd.scoring.sequential import Identification, Sequential, Verdict, Verification
+from voiceauthd.server.call import Call
 from voiceauthd.service.ear import Ear, Sound
 from voiceauthd.service.replies import Reply, decision_reply, identified_reply
-from voiceauthd.service.requests import Call
 from voiceauthd.speech.window import SpeechBegan
 
 log = logging.getLogger(__name__)

@@ -22,12 +22,13 @@ from voiceauthd.protocol.wire import MAX_MESSAGE
 from voiceauthd.scoring.decision import Decision, Outcome
 from voiceauthd.scoring.policy import UNLOCK, Policy, require_usable
 from voiceauthd.scoring.sequential import Identification, Verification
+from voiceauthd.server.call import Call
+from voiceauthd.server.dispatch import Handler
 from voiceauthd.service import listening
 from voiceauthd.service.access import owner_of
 from voiceauthd.service.auditing import AUDITED, failed_outcome
 from voiceauthd.service.claims import Claims
 from voiceauthd.service.context import Context, account, enrolled_name
-from voiceauthd.service.dispatch import Handler
 from voiceauthd.service.ear import listen
 from voiceauthd.service.engine import Engine, least_agreement
 from voiceauthd.service.enrolling import Session, Upload, enrolment_reply, no_such_claim
@@ -37,7 +38,6 @@ from voiceauthd.service.newvoice import require_new_voice
 from voiceauthd.service.profiles import ProfileMethods
 from voiceauthd.service.proofs import require_provable
 from voiceauthd.service.replies import Reply, model_reply
-from voiceauthd.service.requests import Call
 from voiceauthd.service.state import State
 from voiceauthd.service.status import status_reply
 

@@ -11,9 +11,9 @@ from voiceauthd.protocol.errors import VOICE_ENROLLED
 from voiceauthd.scoring.duplicates import enrolled_as
 from voiceauthd.scoring.policy import UNLOCK
 from voiceauthd.scoring.similarity import make_gallery
+from voiceauthd.server.call import Call, CallError
 from voiceauthd.service.access import Access
 from voiceauthd.service.engine import Engine
-from voiceauthd.service.requests import Call, CallError
 
 log = logging.getLogger(__name__)
 

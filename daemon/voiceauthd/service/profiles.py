@@ -11,11 +11,11 @@ from voiceauthd.errors import StorageError, VoiceauthError
 from voiceauthd.profiles.document import export_document, import_document
 from voiceauthd.profiles.names import check_name
 from voiceauthd.profiles.profile import Profile
+from voiceauthd.server.call import Call, CallError, error_reply
+from voiceauthd.server.dispatch import Handler
 from voiceauthd.service.context import Context, account, enrolled_name
-from voiceauthd.service.dispatch import Handler
 from voiceauthd.service.newvoice import require_new_voice
 from voiceauthd.service.replies import profile_reply, refused_reply
-from voiceauthd.service.requests import Call, CallError, error_reply
 
 log = logging.getLogger(__name__)
 

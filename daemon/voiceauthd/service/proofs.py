@@ -8,7 +8,7 @@ import time
 from typing import NamedTuple
 
 from voiceauthd.protocol.interface import MismatchError
-from voiceauthd.service.peer import OVERFLOW_UID
+from voiceauthd.server.peer import OVERFLOW_UID
 
 LIFETIME = 60.0
 """Seconds. Long enough to begin an enrolment, too short to be found and kept."""

@@ -10,6 +10,7 @@ from voiceauthd.config.schema import Config
 from voiceauthd.errors import ModelError
 from voiceauthd.pipeline.live import Live
 from voiceauthd.scoring.decide import Rule
+from voiceauthd.server.rate_limits import Rates
 from voiceauthd.service.access import Access
 from voiceauthd.service.auditing import Auditor
 from voiceauthd.service.claims import Claims
@@ -17,7 +18,6 @@ from voiceauthd.service.engine import Engine
 from voiceauthd.service.lockout import Lockout
 from voiceauthd.service.nonces import Nonces
 from voiceauthd.service.proofs import Proofs
-from voiceauthd.service.rates import Rates
 
 LOADING = 60.0
 """Seconds that a call waits for the model. A daemon that was started by this call needs several."""

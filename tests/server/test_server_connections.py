@@ -17,7 +17,7 @@ import varlink
 from server_parts import DEADLINE, Daemon, errors, export, message, plug, read, read_all, wait_until
 
 from voiceauthd.config.schema import SocketConfig
-from voiceauthd.service.requests import Call
+from voiceauthd.server.call import Call
 
 
 class TestDisconnecting:

@@ -19,9 +19,9 @@ from voiceauthd.protocol.interface import (
     load,
 )
 from voiceauthd.protocol.wire import Reply, Request, presentable
-from voiceauthd.service.events import SlowSubscriberError
-from voiceauthd.service.peer import Peer
-from voiceauthd.service.requests import Call, CallError, Send, error_reply
+from voiceauthd.server.call import Call, CallError, Send, error_reply
+from voiceauthd.server.event_queue import SlowSubscriberError
+from voiceauthd.server.peer import Peer
 
 log = logging.getLogger(__name__)
 

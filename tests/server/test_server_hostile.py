@@ -16,7 +16,7 @@ from server_parts import DEADLINE, errors, export, message, plug, read, read_all
 
 from voiceauthd.config.schema import SocketConfig
 from voiceauthd.protocol.wire import MAX_MESSAGE
-from voiceauthd.service import connection as connection_module
+from voiceauthd.server import connection as connection_module
 
 
 class TestHostileInput:

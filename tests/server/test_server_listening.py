@@ -13,7 +13,7 @@ import pytest
 from server_parts import DEADLINE, Daemon, export, plug, read
 
 from voiceauthd.errors import AlreadyRunningError, ConfigError
-from voiceauthd.service.listener import MAX_PATH, adopt, listen
+from voiceauthd.server.listener import MAX_PATH, adopt, listen
 
 
 class TestListening:
@@ -120,7 +120,7 @@ class TestListening:
         code = (
             "import sys\n"
             "from voiceauthd.errors import AlreadyRunningError\n"
-            "from voiceauthd.service.listener import listen\n"
+            "from voiceauthd.server.listener import listen\n"
             "print('loaded', flush=True)\n"
             "sys.stdin.readline()\n"
             "try:\n"

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from server_parts import DEADLINE
 
-from voiceauthd.service.events import MAX_DROPPED, EventQueue, SlowSubscriberError
+from voiceauthd.server.event_queue import MAX_DROPPED, EventQueue, SlowSubscriberError
 
 
 class TestEventQueue:

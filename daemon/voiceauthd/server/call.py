@@ -9,7 +9,7 @@ from voiceauthd.errors import VoiceauthError
 from voiceauthd.protocol.errors import row_for_exception
 from voiceauthd.protocol.interface import VOICEAUTHD, MismatchError, load
 from voiceauthd.protocol.wire import Reply
-from voiceauthd.service.peer import Peer
+from voiceauthd.server.peer import Peer
 
 Send = Callable[[Reply], Awaitable[None]]
 """Sends one reply; returns when the client's buffer has room again. Does nothing once the client has gone."""

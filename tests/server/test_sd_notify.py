@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from voiceauthd.errors import ConfigError
-from voiceauthd.service import activation, notify
+from voiceauthd.server import sd_notify, socket_activation
 
 
 @pytest.fixture
@@ -32,19 +32,19 @@ def heard(manager: socket.socket) -> dict[str, str]:
 
 
 def test_each_state_is_told_in_one_datagram(manager):
-    assert notify.ready("3 profiles")
+    assert sd_notify.ready("3 profiles")
     assert heard(manager) == {"READY": "1", "STATUS": "3 profiles"}
-    assert notify.status("listening")
+    assert sd_notify.status("listening")
     assert heard(manager) == {"STATUS": "listening"}
-    assert notify.watchdog()
+    assert sd_notify.watchdog()
     assert heard(manager) == {"WATCHDOG": "1"}
-    assert notify.stopping()
+    assert sd_notify.stopping()
     assert heard(manager) == {"STOPPING": "1", "STATUS": "stopping"}
 
 
 def test_a_reload_carries_the_monotonic_time_at_which_it_began(manager):
     before = time.monotonic_ns() // 1000
-    assert notify.reloading()
+    assert sd_notify.reloading()
     fields = heard(manager)
     assert fields["RELOADING"] == "1"
     assert before <= int(fields["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
@@ -52,7 +52,7 @@ def test_a_reload_carries_the_monotonic_time_at_which_it_began(manager):
 
 @pytest.mark.parametrize("text", ["a\nREADY=1", "a\r\nSTOPPING=1", "a\u2028b", "é \ud800 x"])
 def test_a_status_cannot_smuggle_in_another_field(manager, text):
-    assert notify.status(text)
+    assert sd_notify.status(text)
     assert list(heard(manager)) == ["STATUS"]
 
 
@@ -62,7 +62,7 @@ def test_an_abstract_address_is_understood(monkeypatch):
         listener.settimeout(2)
         listener.bind("\0" + name)
         monkeypatch.setenv("NOTIFY_SOCKET", "@" + name)
-        assert notify.ready()
+        assert sd_notify.ready()
         assert heard(listener)["READY"] == "1"
 
 
@@ -71,17 +71,17 @@ def test_without_a_manager_that_listens_nothing_happens(monkeypatch, address):
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     if address is not None:
         monkeypatch.setenv("NOTIFY_SOCKET", address)
-    assert notify.ready() is False
-    assert notify.watchdog() is False
+    assert sd_notify.ready() is False
+    assert sd_notify.watchdog() is False
 
 
 def test_a_manager_that_does_not_read_cannot_hold_the_daemon(manager):
     deadline = time.monotonic() + 5
-    while notify.watchdog():
+    while sd_notify.watchdog():
         assert time.monotonic() < deadline, "the manager's queue never filled"
     began = time.monotonic()
-    assert notify.watchdog() is False
-    assert time.monotonic() - began < 4 * notify.SEND_TIMEOUT
+    assert sd_notify.watchdog() is False
+    assert time.monotonic() - began < 4 * sd_notify.SEND_TIMEOUT
 
 
 @pytest.mark.parametrize(
@@ -102,14 +102,14 @@ def test_the_watchdog_interval_is_half_of_what_the_manager_waits(monkeypatch, mi
         monkeypatch.delenv(variable, raising=False)
         if value is not None:
             monkeypatch.setenv(variable, str(os.getpid()) if value == "self" else value)
-    assert notify.watchdog_interval() == interval
+    assert sd_notify.watchdog_interval() == interval
 
 
 CHILD = """
 import json, os, sys
 os.environ["LISTEN_PID"] = sys.argv[1] if sys.argv[1] != "self" else str(os.getpid())
 from voiceauthd.errors import ConfigError
-from voiceauthd.service.activation import VARIABLES, inherited_socket
+from voiceauthd.server.socket_activation import VARIABLES, inherited_socket
 try:
     listener = inherited_socket()
     found = None if listener is None else [listener.fileno(), listener.getsockname(), listener.get_inheritable()]
@@ -180,14 +180,14 @@ def test_a_socket_of_no_use_is_refused_with_what_to_do(tmp_path, listening):
 
 
 def test_without_activation_there_is_no_socket(monkeypatch):
-    for variable in activation.VARIABLES:
+    for variable in socket_activation.VARIABLES:
         monkeypatch.delenv(variable, raising=False)
-    assert activation.inherited_socket() is None
+    assert socket_activation.inherited_socket() is None
 
 
 def test_a_refusal_leaves_no_variable_behind(monkeypatch):
     monkeypatch.setenv("LISTEN_PID", str(os.getpid()))
     monkeypatch.setenv("LISTEN_FDS", "7")
     with pytest.raises(ConfigError):
-        activation.inherited_socket()
+        socket_activation.inherited_socket()
     assert "LISTEN_FDS" not in os.environ

@@ -14,8 +14,8 @@ from policy_parts import LISTENER, MALLORY, ROOT, UNCALIBRATED, Desk, window
 
 from voiceauthd.config.schema import Config, SocketConfig
 from voiceauthd.errors import TooOftenError
+from voiceauthd.server.rate_limits import LISTENING, MOST_USERS, Rates
 from voiceauthd.service.access import TABLE
-from voiceauthd.service.rates import LISTENING, MOST_USERS, Rates
 
 CONFIG = SocketConfig(calls_per_minute=30, tries_per_minute=3)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from voiceauthd.config.schema import SocketConfig
 from voiceauthd.errors import BusyError, NotEnrolledError, VoiceauthError
-from voiceauthd.service.events import EventQueue
-from voiceauthd.service.listener import listen
-from voiceauthd.service.requests import Call, CallError
-from voiceauthd.service.server import Server
+from voiceauthd.server.call import Call, CallError
+from voiceauthd.server.event_queue import EventQueue
+from voiceauthd.server.listener import listen
+from voiceauthd.server.server import Server
 
 DEADLINE = 5.0
 """Seconds after which something that should have happened has not."""

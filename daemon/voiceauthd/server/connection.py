@@ -25,10 +25,10 @@ from voiceauthd.protocol.wire import (
     encode_reply,
     parse_request,
 )
-from voiceauthd.service.events import SlowSubscriberError
-from voiceauthd.service.hangup import HangupWatch, has_hung_up
-from voiceauthd.service.peer import Peer
-from voiceauthd.service.requests import Send
+from voiceauthd.server.call import Send
+from voiceauthd.server.disconnect_watch import HangupWatch, has_hung_up
+from voiceauthd.server.event_queue import SlowSubscriberError
+from voiceauthd.server.peer import Peer
 
 log = logging.getLogger(__name__)
 

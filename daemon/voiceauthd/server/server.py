@@ -14,11 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from voiceauthd.config.schema import SocketConfig
 from voiceauthd.protocol.errors import TOO_MANY_CONNECTIONS
 from voiceauthd.protocol.wire import EITHER, Reply, encode_reply
-from voiceauthd.service.connection import Connection
-from voiceauthd.service.dispatch import Dispatcher, Handler
-from voiceauthd.service.hangup import HangupWatch
-from voiceauthd.service.listener import Listener
-from voiceauthd.service.peer import Peer, peer_uid, read_peer
+from voiceauthd.server.connection import Connection
+from voiceauthd.server.disconnect_watch import HangupWatch
+from voiceauthd.server.dispatch import Dispatcher, Handler
+from voiceauthd.server.listener import Listener
+from voiceauthd.server.peer import Peer, peer_uid, read_peer
 
 log = logging.getLogger(__name__)
 
