@@ -20,9 +20,9 @@ from pathlib import Path
 from voiceauthd.config.schema import Config, ModelConfig
 from voiceauthd.embed.load import load_embedder
 from voiceauthd.evaluation.cache import Cache, default_cache
-from voiceauthd.evaluation.calibrating import calibrate
+from voiceauthd.evaluation.embedding_workers import EmbeddingWorkers
+from voiceauthd.evaluation.fit_calibration import calibrate
 from voiceauthd.evaluation.trials import Enrolment, Trial, TrialList
-from voiceauthd.evaluation.workers import Ears
 from voiceauthd.scoring.backend import CALIBRATION, COHORT, Backend, folder_name
 from voiceauthd.scoring.calibration import encode_calibration
 from voiceauthd.scoring.cohort import encode_cohort
@@ -91,11 +91,13 @@ def main() -> None:
     arguments = parser.parse_args()
     config = Config(model=ModelConfig(name="campplus"))
     embedder = load_embedder(config.model)
-    ears = Ears(config.model, config.speech, embedder, Cache(default_cache(), embedder.model, config.speech))
+    workers = EmbeddingWorkers(
+        config.model, config.speech, embedder, Cache(default_cache(), embedder.model, config.speech)
+    )
     people = people_in(arguments.speech)
     sources = tuple(dict.fromkeys(name for name, _ in CORPORA.values()))
     listed = trials_of(arguments.speech, people)
-    cohort, calibration = calibrate(listed, ears, embedder.model, None, sources, lambda *_: None)
+    cohort, calibration = calibrate(listed, workers, embedder.model, None, sources, lambda *_: None)
     folder = arguments.shipped / folder_name(embedder.model)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / COHORT).write_bytes(encode_cohort(cohort))

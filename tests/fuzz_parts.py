@@ -14,7 +14,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from voiceauthd.protocol.interface import VARLINK, VOICEAUTHD, load
-from voiceauthd.protocol.language import Array, Declarations, Dictionary, Enum, Named, Nullable, Scalar, Struct, Type
+from voiceauthd.protocol.varlink_language import (
+    Array,
+    Declarations,
+    Dictionary,
+    Enum,
+    Named,
+    Nullable,
+    Scalar,
+    Struct,
+    Type,
+)
 from voiceauthd.protocol.wire import LINE, MAX_DEPTH, MAX_MESSAGE, NUL
 
 CLAIM = "the-claim-of-this-test"

@@ -19,10 +19,13 @@ PACKAGE = ROOT / "daemon" / "voiceauthd"
 
 MAX_LINES = 400
 
-SOUND = ("audio", "speech", "embed", "profiles", "scoring", "pipeline", "evaluation")
+SOUND = ("audio", "speech", "embed", "profiles", "scoring", "tracking", "pipeline", "evaluation")
 """Each may import those before it."""
 
 FOR_ALL = {"errors", "config"}
+
+BELOW_COMMANDS = {*SOUND, *FOR_ALL, "audit", "protocol", "client", "login", "server", "service", "terminal"}
+"""What measures, checks and shows the whole, and the command itself, stand on all of it."""
 
 MAY_IMPORT = {
     "": set[str](),  # the package itself
@@ -35,7 +38,10 @@ MAY_IMPORT = {
     "login": {"client", "protocol", "errors"},
     "server": {*FOR_ALL, "protocol"},
     "service": {*SOUND, *FOR_ALL, "audit", "protocol", "server"},
-    "cli": {*SOUND, *FOR_ALL, "audit", "protocol", "client", "login", "server", "service"},
+    "terminal": {"audio", *FOR_ALL, "protocol", "client"},
+    **{room: {*BELOW_COMMANDS} for room in ("bench", "doctor")},
+    "demo": {*BELOW_COMMANDS, "bench"},
+    "cli": {*BELOW_COMMANDS, "bench", "doctor", "demo"},
 }
 """Besides itself, and the package for its version."""
 

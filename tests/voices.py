@@ -13,7 +13,7 @@ import soundfile
 import voiceauthd
 
 SPEECH = Path(__file__).resolve().parents[2] / "shared" / "speech"
-DEMO = Path(voiceauthd.__file__).parent / "cli" / "demo_voices"
+DEMO = Path(voiceauthd.__file__).parent / "demo" / "voices"
 RATE = 16_000
 SHORTEST = 4.0
 """Seconds of a recording that surely holds the two seconds of speech that a verification wants."""

@@ -161,8 +161,8 @@ def test_doctor_ends_with_the_code_of_the_first_failure(examined):
 
 def test_a_check_that_breaks_is_a_failure_and_does_not_hide_the_others(monkeypatch, capsys):
     from voiceauthd.cli import doctor
-    from voiceauthd.cli.check import OK, Check
     from voiceauthd.cli.main import main
+    from voiceauthd.doctor.check import OK, Check
 
     def check_odd(_machine):
         raise ZeroDivisionError
@@ -178,8 +178,8 @@ def test_a_check_that_breaks_is_a_failure_and_does_not_hide_the_others(monkeypat
 def machine(path, **changes):
     from pathlib import Path
 
-    from voiceauthd.cli.check import Machine
     from voiceauthd.config.schema import Config
+    from voiceauthd.doctor.check import Machine
 
     return Machine(changes.pop("config", Config()), Path("x"), str(path))._replace(**changes)
 
@@ -195,7 +195,7 @@ STATUS = {
 
 
 def test_doctor_sees_who_owns_the_socket_and_what_it_says(tmp_path):
-    from voiceauthd.cli import check_daemon, check_sound
+    from voiceauthd.doctor import check_daemon, check_sound
 
     profile = {"name": "bob", "usable": False, "problem": "torn"}
 
@@ -215,7 +215,7 @@ def test_doctor_sees_who_owns_the_socket_and_what_it_says(tmp_path):
 
 
 def test_doctor_believes_no_daemon_that_answers_badly(tmp_path):
-    from voiceauthd.cli import check_daemon
+    from voiceauthd.doctor import check_daemon
 
     for index, reply in enumerate(([refusal("Internal", detail="x")], [b"garbage\0"])):
         with FakeDaemon(tmp_path / f"s{index}", lambda _, reply=reply: reply):
@@ -224,7 +224,7 @@ def test_doctor_believes_no_daemon_that_answers_badly(tmp_path):
 
 
 def test_doctor_names_a_model_that_did_not_load(tmp_path):
-    from voiceauthd.cli import check_daemon
+    from voiceauthd.doctor import check_daemon
 
     status = {**STATUS, "ready": False, "state": "degraded", "problem": "no weights"}
     check = check_daemon.check_ready(machine(tmp_path, status=status))
@@ -233,7 +233,7 @@ def test_doctor_names_a_model_that_did_not_load(tmp_path):
 
 
 def test_doctor_tells_a_stale_socket_from_something_else_in_its_place(tmp_path):
-    from voiceauthd.cli import check_daemon
+    from voiceauthd.doctor import check_daemon
 
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "stale"))
@@ -245,8 +245,8 @@ def test_doctor_tells_a_stale_socket_from_something_else_in_its_place(tmp_path):
 
 
 def test_doctor_refuses_a_profile_folder_that_others_may_read(tmp_path):
-    from voiceauthd.cli.check_machine import check_profiles_folder
     from voiceauthd.config.schema import Config
+    from voiceauthd.doctor.check_machine import check_profiles_folder
 
     folder = tmp_path / "profiles"
     folder.mkdir(mode=0o700)

@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from voiceauthd.cli.events import event_line
-from voiceauthd.cli.output import Output
+from voiceauthd.terminal.event_lines import event_line
+from voiceauthd.terminal.output import Output
 
 SPEAKER = {"kind": "speaker", "sequence": 4, "time": 1.7e9, "start": 1.0, "decision": "known", "identity": "alice"}
 NOBODY = SPEAKER | {"decision": "undecided", "identity": None}

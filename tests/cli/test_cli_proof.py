@@ -52,9 +52,9 @@ def typed(monkeypatch):
             raise EOFError
         return words.pop(0)
 
-    monkeypatch.setattr("voiceauthd.cli.proof.getpass.getpass", getpass)
+    monkeypatch.setattr("voiceauthd.terminal.owner_proof.getpass.getpass", getpass)
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda _: True})())
-    monkeypatch.setattr("voiceauthd.cli.proof._user", lambda: "ann")
+    monkeypatch.setattr("voiceauthd.terminal.owner_proof._user", lambda: "ann")
 
     def prove(password, path):
         prove.paths.append(path)
@@ -63,7 +63,7 @@ def typed(monkeypatch):
         return PROOF
 
     prove.paths = []
-    monkeypatch.setattr("voiceauthd.client.proof.prove", prove)
+    monkeypatch.setattr("voiceauthd.client.owner_proof.prove", prove)
     words_and_questions = type("Typed", (), {"words": words, "asked": asked, "paths": prove.paths})
     return words_and_questions
 
@@ -150,7 +150,7 @@ def test_what_another_password_cannot_mend_is_not_asked_for_again(daemon, typed,
     def prove(_password, _path):
         raise problem
 
-    monkeypatch.setattr("voiceauthd.client.proof.prove", prove)
+    monkeypatch.setattr("voiceauthd.client.owner_proof.prove", prove)
     assert run(daemon, DELETE) == code
     assert str(problem) in capsys.readouterr().err
     assert len(typed.asked) == 1

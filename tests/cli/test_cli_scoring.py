@@ -8,9 +8,9 @@ import hashlib
 import pytest
 from backends import made_up_calibration, made_up_cohort
 
-from voiceauthd.cli.check import FAIL, OK, WARN, Machine
-from voiceauthd.cli.check_scoring import check_scoring
 from voiceauthd.config.schema import Config, DecisionConfig, ModelConfig
+from voiceauthd.doctor.check import FAIL, OK, WARN, Machine
+from voiceauthd.doctor.check_scoring import check_scoring
 from voiceauthd.embed.embedding import ModelId
 from voiceauthd.errors import ExitCode
 from voiceauthd.scoring.backend import CALIBRATION, COHORT, folder_name

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from voiceauthd.client.owner import trusted_path
-from voiceauthd.client.remote import require_local
+from voiceauthd.client.remote_session import require_local
+from voiceauthd.client.socket_owner import trusted_path
 from voiceauthd.errors import DeniedError
 
 PROGRAM = Path(sys.executable).with_name("voiceauth-pam")

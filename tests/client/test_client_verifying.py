@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voiceauthd.client import Client, NoAnswerError, Verified
-from voiceauthd.client.verified import read_verified
+from voiceauthd.client.verify_result import read_verified
 from voiceauthd.errors import UsageError, VoiceauthError
 from voiceauthd.protocol.wire import WireError
 

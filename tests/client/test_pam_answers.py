@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pam_parts import ASKED, Daemon, accept, decided, message, owner_arguments, progress, run
 
 from voiceauthd.client.pam import Asking
-from voiceauthd.client.pam_asked import Options
+from voiceauthd.client.pam_arguments import Options
 from voiceauthd.errors import VoiceauthError
 from voiceauthd.protocol.wire import MAX_REPLY
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from pam_parts import ASKED, USER, Daemon, accept, run
 
-from voiceauthd.client.pam_asked import Options, read_options, require_allowed
-from voiceauthd.client.remote import require_local
-from voiceauthd.client.services import GIVES_ROOT, NEVER, REMOTE
+from voiceauthd.client.pam_arguments import Options, read_options, require_allowed
+from voiceauthd.client.pam_services import GIVES_ROOT, NEVER, REMOTE
+from voiceauthd.client.remote_session import require_local
 from voiceauthd.errors import DeniedError, UsageError
 from voiceauthd.protocol.paths import SYSTEM_SOCKET
 

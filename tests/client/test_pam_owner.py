@@ -15,8 +15,8 @@ from client_parts import Scripted, decision, reply
 from pam_parts import DEADLINE, USER, Daemon, accept, run
 
 from voiceauthd.client import Client, NoAnswerError
-from voiceauthd.client.owner import trusted_path, user_ids
-from voiceauthd.client.verified import read_verified
+from voiceauthd.client.socket_owner import trusted_path, user_ids
+from voiceauthd.client.verify_result import read_verified
 from voiceauthd.errors import DeniedError, NotRunningError, UsageError
 
 OURSELVES = frozenset({os.geteuid()})

@@ -12,7 +12,7 @@ import pytest
 from pam_parts import ASKED, DEADLINE, PROGRAM, Daemon, accept, message, owner_arguments, progress, run
 
 from voiceauthd.client import pam
-from voiceauthd.client.pam_words import not_recognised
+from voiceauthd.client.pam_messages import not_recognised
 
 pytestmark = pytest.mark.usefixtures("local")
 

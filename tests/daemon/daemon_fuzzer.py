@@ -31,7 +31,7 @@ from voiceauthd.errors import VoiceauthError
 from voiceauthd.protocol.interface import VOICEAUTHD, load
 from voiceauthd.protocol.wire import MAX_REPLY, NUL, Decoder, Reply, WireError, parse_reply, parse_request
 
-PATIENCE = 60.0
+DEADLINE = 60.0
 """Seconds for all that one connection has sent to be answered. The slowest of it waits for the microphone for 5 s."""
 
 MOST_FAULTS = 5
@@ -246,9 +246,9 @@ class Session:
         """Whether there is nothing more to wait for. Raises `FaultError` if that takes too long."""
         if self.manner is Manner.VANISH and not self._unsent:
             return True
-        if time.monotonic() - self._began > PATIENCE:
+        if time.monotonic() - self._began > DEADLINE:
             raise FaultError(
-                f"{len(self._due)} answers due after {PATIENCE:.0f} s, the first to {self._due and self._due[0]}"
+                f"{len(self._due)} answers due after {DEADLINE:.0f} s, the first to {self._due and self._due[0]}"
             )
         return False
 

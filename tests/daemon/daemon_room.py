@@ -21,7 +21,7 @@ FRAME = RATE // 50
 ROOM_TONE_DBFS = -75.0
 """A quiet room through a good microphone. No microphone delivers zeros."""
 
-VOICES = Path(voiceauthd.__file__).parent / "cli" / "demo_voices"
+VOICES = Path(voiceauthd.__file__).parent / "demo" / "voices"
 PEOPLE = ("Ralph", "Susan")
 CONVERSATION = (
     ("turn-01-ralph", "Ralph"),

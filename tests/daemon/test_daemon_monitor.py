@@ -18,9 +18,9 @@ from models import campplus_cache
 
 from voiceauthd.audio.block import Block
 from voiceauthd.audio.file import read_recording
-from voiceauthd.cli.demo_script import judge
 from voiceauthd.config.load import load_config
-from voiceauthd.pipeline.path import Failed, Heard, follow
+from voiceauthd.demo.script import judge
+from voiceauthd.pipeline.recogniser import FailedWindow, ScoredWindow, follow
 from voiceauthd.profiles.keys import KEY_FILE
 from voiceauthd.server.event_queue import MAX_DROPPED
 from voiceauthd.service.engine import build_engine
@@ -186,7 +186,7 @@ def test_a_recording_streams_as_it_is_cut_and_compared_offline(shared: Box, conv
     assert len(heard) == len(of_kind(events, "window")) > len(CONVERSATION)
     assert all(event["calibrated"] for event in of_kind(events, "window"))
     for event, expected in zip(of_kind(events, "window"), heard, strict=True):
-        assert isinstance(expected, Heard)
+        assert isinstance(expected, ScoredWindow)
         window, identified = expected.window, expected.identified
         assert event["start"] == pytest.approx(window.start / 16_000, abs=1e-4)
         assert event["duration"] == pytest.approx(window.duration, abs=1e-4)
@@ -196,7 +196,7 @@ def test_a_recording_streams_as_it_is_cut_and_compared_offline(shared: Box, conv
         assert event["margin"] == pytest.approx(identified.margin, abs=CLOSE)
 
 
-def offline(config_file: Path, recording: Path) -> list[Heard | Failed]:
+def offline(config_file: Path, recording: Path) -> list[ScoredWindow | FailedWindow]:
     """What `follow` hears in the recording, in this process, with the same configuration and the same profiles."""
     config = load_config(config_file, [f"model.cache={campplus_cache()}"])
     engine = build_engine(config, lambda _happening: None)

@@ -175,7 +175,7 @@ def test_what_it_says_of_itself(embedder: Embedder) -> None:
 
 
 def test_the_voices_of_the_demo_are_told_apart(embedder: Embedder) -> None:
-    folder = Path(str(resources.files("voiceauthd.cli"))) / "demo_voices"
+    folder = Path(str(resources.files("voiceauthd.demo"))) / "voices"
     if not (folder / "verify-ralph.flac").is_file():
         pytest.skip("the demo's voices are not there")
 

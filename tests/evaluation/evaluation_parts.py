@@ -17,13 +17,13 @@ from scipy.special import ndtri
 
 from voiceauthd.audio.block import RATE, Samples
 from voiceauthd.embed.embedding import Embedding, ModelId, unit_embedding
-from voiceauthd.evaluation.figures import NAMES, Scored
+from voiceauthd.evaluation.embedded_recording import EmbeddedSpeech
+from voiceauthd.evaluation.error_rates import NAMES, ScoredTrials
 from voiceauthd.evaluation.metrics import Curve, accept, rank
-from voiceauthd.evaluation.takes import Take
 from voiceauthd.evaluation.trials import Trial
 from voiceauthd.speech.window import Quality, Window
 
-VOICES = Path(__file__).resolve().parents[2] / "daemon" / "voiceauthd" / "cli" / "demo_voices"
+VOICES = Path(__file__).resolve().parents[2] / "daemon" / "voiceauthd" / "demo" / "voices"
 
 PEOPLE = {"ralph": "ralph", "susan": "susan"}
 
@@ -49,11 +49,11 @@ def gaussian(count: int, mean: float) -> np.ndarray:
     return mean + ndtri((np.arange(count) + 0.5) / count)
 
 
-def scored(scores: Sequence[float], target: Sequence[bool], *, llr: bool = False, speakers: int = 20) -> Scored:
+def scored(scores: Sequence[float], target: Sequence[bool], *, llr: bool = False, speakers: int = 20) -> ScoredTrials:
     """Trials of people in turn: who is enrolled speaks in target trials, the next one in others."""
     kinds = np.array(target, np.bool_)
     enrolled = np.arange(len(kinds)) % speakers
-    return Scored(
+    return ScoredTrials(
         np.array(scores, np.float64), kinds, enrolled, np.where(kinds, enrolled, (enrolled + 1) % speakers), llr
     )
 
@@ -143,14 +143,18 @@ def window(at: float, speech: float, quality: Quality = GOOD, utterance: int = 1
     return Window(blank, start, end, at + speech, utterance, whole, speech if new is None else new)
 
 
-def take(vectors: Sequence[np.ndarray], speech: float = 2.0, quality: Quality = GOOD, model: ModelId = MODEL) -> Take:
+def take(
+    vectors: Sequence[np.ndarray], speech: float = 2.0, quality: Quality = GOOD, model: ModelId = MODEL
+) -> EmbeddedSpeech:
     """A recording with a window for each vector, one right behind the other, each an utterance of so many seconds."""
     windows = tuple(window(index * speech, speech, quality, index + 1) for index in range(len(vectors)))
-    return Take(windows, tuple(Embedding(vector, model) for vector in vectors), speech * len(vectors), 0)
+    return EmbeddedSpeech(windows, tuple(Embedding(vector, model) for vector in vectors), speech * len(vectors), 0)
 
 
-def shortened(whole: Take, windows: int) -> Take:
-    return Take(whole.windows[:windows], whole.embeddings[:windows], whole.net_speech / len(whole.windows) * windows, 0)
+def shortened(whole: EmbeddedSpeech, windows: int) -> EmbeddedSpeech:
+    return EmbeddedSpeech(
+        whole.windows[:windows], whole.embeddings[:windows], whole.net_speech / len(whole.windows) * windows, 0
+    )
 
 
 def trial(speaker: str, test_speaker: str, test_path: str = "") -> Trial:
@@ -163,9 +167,9 @@ class World:
     """People of known voices: everybody is enrolled, and every test of everybody held against that, cut and whole."""
 
     trials: list[Trial]
-    enrolments: dict[str, list[Take]]
-    cut: dict[str, Take]
-    tests: dict[str, Take]
+    enrolments: dict[str, list[EmbeddedSpeech]]
+    cut: dict[str, EmbeddedSpeech]
+    tests: dict[str, EmbeddedSpeech]
 
 
 def world(people: int = 30, spread: float = 1.2, seed: int = 0, *, first: int = 0, tests: int = 3) -> World:
@@ -175,7 +179,7 @@ def world(people: int = 30, spread: float = 1.2, seed: int = 0, *, first: int = 
     names = [f"person {first + index}" for index in range(people)]
     voices = {name: unit(generator.standard_normal(MODEL.dimension)) for name in names}
 
-    def say(name: str, windows: int) -> Take:
+    def say(name: str, windows: int) -> EmbeddedSpeech:
         noise = generator.standard_normal((windows, MODEL.dimension)) * spread / np.sqrt(MODEL.dimension)
         level = replace(GOOD, snr_db=float(generator.uniform(5.0, 40.0)))
         return take([unit(voices[name] + one) for one in noise], quality=level)

@@ -24,7 +24,7 @@ from voiceauthd.evaluation.degrade import (
     rooms,
     speech_level,
 )
-from voiceauthd.evaluation.hearing import Hearer, Job
+from voiceauthd.evaluation.embed_recording import Job, RecordingEmbedder
 from voiceauthd.speech.quality import power
 
 GENERATOR = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def take():
-    return Hearer(Ear(), SpeechConfig()).hear(Job(VOICES / "ralph-1.flac")).whole
+    return RecordingEmbedder(Ear(), SpeechConfig()).hear(Job(VOICES / "ralph-1.flac")).whole
 
 
 @pytest.mark.parametrize("snr_db", [20.0, 10.0, 5.0, 0.0])

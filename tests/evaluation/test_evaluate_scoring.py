@@ -13,7 +13,7 @@ from models import development_speech, rows
 
 from voiceauthd.embed.embedding import ModelId
 from voiceauthd.errors import ExitCode
-from voiceauthd.evaluation.figures import NAMES
+from voiceauthd.evaluation.error_rates import NAMES
 from voiceauthd.scoring.backend import CALIBRATION, COHORT, folder_name
 from voiceauthd.scoring.calibration import model_record
 from voiceauthd.scoring.cohort import encode_cohort, make_cohort

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from voiceauthd.audio.block import RATE
 from voiceauthd.errors import AudioError, UsageError
-from voiceauthd.evaluation import making
+from voiceauthd.evaluation import trial_design
 from voiceauthd.evaluation.folders import LEAST_SOUND, pick, speakers_in
-from voiceauthd.evaluation.making import MEETINGS, MOST, brief_enrolments, trials_of
+from voiceauthd.evaluation.trial_design import MEETINGS, MOST, brief_enrolments, trials_of
 from voiceauthd.evaluation.trials import TrialList
 
 
@@ -227,7 +227,7 @@ def test_every_two_people_meet_before_any_meet_again_and_none_more_often_than_ot
 
 
 def test_with_enough_trials_no_two_people_meet_again(tmp_path, recordings, monkeypatch):
-    monkeypatch.setattr(making, "ENOUGH", 10)
+    monkeypatch.setattr(trial_design, "ENOUGH", 10)
     names = [f"p{index}" for index in range(8)]
     make(tmp_path, recordings, *(f"{name}/{index}.wav" for name in names for index in range(4)))
     assert set(pairs_of(trials_of(tmp_path, 0)).values()) == {1}

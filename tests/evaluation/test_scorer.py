@@ -9,13 +9,13 @@ import pytest
 from evaluation_parts import MODEL, Ear, demo_list, take, trial_rows, world, write_table
 
 from voiceauthd.config.schema import Config
-from voiceauthd.evaluation.calibrating import Support, build_cohort, calibration_of, voices_of
-from voiceauthd.evaluation.evaluate import Wishes, by_condition, by_source, doubts, evaluate
-from voiceauthd.evaluation.material import gather
+from voiceauthd.evaluation.embedded_recording import EmbeddedSpeech
+from voiceauthd.evaluation.evaluate import EvaluationOptions, by_condition, by_source, doubts, evaluate
+from voiceauthd.evaluation.fit_calibration import Support, build_cohort, calibration_of, voices_of
+from voiceauthd.evaluation.fitting_data import gather
 from voiceauthd.evaluation.plots import draw
 from voiceauthd.evaluation.report import as_lines, as_object
 from voiceauthd.evaluation.scorer import BackendScorer, pooled
-from voiceauthd.evaluation.takes import Take
 from voiceauthd.evaluation.trials import load_trials
 from voiceauthd.profiles.profile import Exemplar, Profile
 from voiceauthd.profiles.take import chunks, pieces
@@ -63,7 +63,7 @@ def backend(people):
 
 
 def evaluated(listed, scorer, resamples=50, config=Config()):  # noqa: B008 - frozen
-    return evaluate(listed, config, Ear(), lambda *_: scorer, Wishes(resamples=resamples), lambda *_: None)
+    return evaluate(listed, config, Ear(), lambda *_: scorer, EvaluationOptions(resamples=resamples), lambda *_: None)
 
 
 def test_a_scorer_sees_every_trial_with_its_speakers_and_the_takes_whole_and_cut(listed):
@@ -73,7 +73,7 @@ def test_a_scorer_sees_every_trial_with_its_speakers_and_the_takes_whole_and_cut
         made.append(given)
         return scorer
 
-    evaluate(listed, Config(), Ear(), scoring, Wishes(resamples=0), lambda *_: None)
+    evaluate(listed, Config(), Ear(), scoring, EvaluationOptions(resamples=0), lambda *_: None)
     ((trials, enrolments, (whole, *cut)),) = scorer.seen
     assert len(cut) == 5
     assert len(trials) == 16
@@ -107,7 +107,7 @@ def test_what_a_scorer_says_nothing_of_is_a_reject_in_every_figure(listed):
 
 def test_nothing_is_scored_without_speech(listed):
     found = evaluated(listed, BackendScorer(Ear.model), resamples=0)
-    silent = Take((), (), 0.0, 0)
+    silent = EmbeddedSpeech((), (), 0.0, 0)
     scorer = BackendScorer(Ear.model)
     enrolments = {name: [next(iter(found.tests.values()))] for name in listed.enrolments}
     tests = {path: silent if path == "turn-01-ralph.flac" else take for path, take in found.tests.items()}

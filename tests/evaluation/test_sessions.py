@@ -13,9 +13,9 @@ from evaluation_parts import GOOD, MODEL, axis, take, trial, unit, window, world
 from voiceauthd.audio.block import RATE
 from voiceauthd.config.schema import Config
 from voiceauthd.embed.embedding import Embedding
+from voiceauthd.evaluation.embedded_recording import BETWEEN, EmbeddedSpeech, on_one_clock
 from voiceauthd.evaluation.scorer import BackendScorer, enrol, gallery_of
 from voiceauthd.evaluation.sessions import TRIES, Result, run_session, share, simulate
-from voiceauthd.evaluation.takes import BETWEEN, Take, on_one_clock
 from voiceauthd.scoring.decide import Rule
 from voiceauthd.scoring.similarity import compare
 
@@ -37,7 +37,7 @@ def against():
     return partial(compare, gallery=gallery_of(enrol([take([ANNA])], MODEL), MODEL))
 
 
-def spoken(*takes: Take):
+def spoken(*takes: EmbeddedSpeech):
     return tuple(pair for each in on_one_clock(takes) for pair in zip(each.windows, each.embeddings, strict=True))
 
 

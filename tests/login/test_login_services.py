@@ -270,7 +270,7 @@ def test_a_file_that_somebody_else_changes_meanwhile_is_left_to_them(pam, monkey
 
 @needs_root
 def test_one_changes_the_folder_at_a_time(pam, monkeypatch):
-    monkeypatch.setattr(files, "PATIENCE", 0.0)
+    monkeypatch.setattr(files, "LOCK_TIMEOUT", 0.0)
     with PamFolder(pam) as other, other.change(), pytest.raises(BusyError, match="another"):
         put(pam, "sudo", ROOT_TOO)
     assert put(pam, "sudo", ROOT_TOO).changed

@@ -29,7 +29,7 @@ from proof_room import (  # noqa: F401  a fixture is used by its name
     what_is_missing,
 )
 
-from voiceauthd.client.proof import prove as prove_to
+from voiceauthd.client.owner_proof import prove as prove_to
 from voiceauthd.errors import DeniedError, NotRunningError
 from voiceauthd.login import prove
 from voiceauthd.protocol.wire import Decoder

@@ -17,9 +17,9 @@ from speech.speech_parts import Obedient, frames, numbered, numbers, unconfirmed
 from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.config.schema import AudioConfig, GateConfig, QueueConfig
 from voiceauthd.embed.embedding import Embedding, ModelId, Vector, check_clip
-from voiceauthd.pipeline.happening import Happening, SourceChanged, SourceState
+from voiceauthd.pipeline.events import PipelineEvent, SourceChanged, SourceState
 from voiceauthd.pipeline.live import Live
-from voiceauthd.pipeline.path import Failed, Heard, Recogniser, Refused
+from voiceauthd.pipeline.recogniser import FailedWindow, Recogniser, RefusedWindow, ScoredWindow
 from voiceauthd.profiles.profile import Exemplar, Profile, new_uid, timestamp
 from voiceauthd.scoring.decide import Rule
 from voiceauthd.scoring.similarity import make_gallery
@@ -33,7 +33,7 @@ RULE = Rule(policy="monitor", calibrated=False, accept=0.5, reject=0.3, margin=0
 OPEN = GateConfig(min_snr_db=-200.0, max_clipping=1.0, min_level_dbfs=-100.0)
 """A gate that lets numbered sound pass, which is very quiet and as loud as the silence around it."""
 
-PATIENCE = 20.0
+DEADLINE = 20.0
 """Seconds until a test gives up. Nothing waits for as long unless it fails."""
 
 Played = Block | Exception
@@ -81,7 +81,7 @@ class Script:
 
     def open(self) -> None:
         self.opened.append(time.monotonic())
-        assert self.slow.wait(PATIENCE)
+        assert self.slow.wait(DEADLINE)
         if self.refusals:
             raise self.refusals.pop(0)
         self.is_open = True
@@ -125,7 +125,7 @@ class Model:
         assert self.together == 1, "the model serves one caller at a time"
         try:
             self.busy.set()
-            assert self.gate.wait(PATIENCE)
+            assert self.gate.wait(DEADLINE)
             self.batches.append([len(clip) for clip in clips])
             for clip in clips:
                 check_clip(clip * np.float32(1000.0))  # numbered sound is very quiet
@@ -139,30 +139,30 @@ class World:
     """All that was published, in order."""
 
     def __init__(self) -> None:
-        self.seen: list[Happening] = []
+        self.seen: list[PipelineEvent] = []
         self._changed = threading.Condition()
 
-    def publish(self, happening: Happening) -> None:
+    def publish(self, pipeline_event: PipelineEvent) -> None:
         with self._changed:
-            self.seen.append(happening)
+            self.seen.append(pipeline_event)
             self._changed.notify_all()
 
-    def wait(self, enough: Callable[[list[Happening]], bool]) -> None:
+    def wait(self, enough: Callable[[list[PipelineEvent]], bool]) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: enough(self.seen), PATIENCE), self.seen
+            assert self._changed.wait_for(lambda: enough(self.seen), DEADLINE), self.seen
 
     def wait_for_state(self, state: SourceState, times: int = 1) -> None:
         self.wait(lambda _: self.states().count(state) >= times)
 
-    def wait_for_windows(self, count: int) -> list[Heard]:
+    def wait_for_windows(self, count: int) -> list[ScoredWindow]:
         self.wait(lambda _: len(self.heard()) >= count)
         return self.heard()
 
-    def heard(self) -> list[Heard]:
-        return [each for each in self.seen if isinstance(each, Heard)]
+    def heard(self) -> list[ScoredWindow]:
+        return [each for each in self.seen if isinstance(each, ScoredWindow)]
 
-    def results(self) -> list[Heard | Refused | Failed]:
-        return [each for each in self.seen if isinstance(each, Heard | Refused | Failed)]
+    def results(self) -> list[ScoredWindow | RefusedWindow | FailedWindow]:
+        return [each for each in self.seen if isinstance(each, ScoredWindow | RefusedWindow | FailedWindow)]
 
     def states(self) -> list[SourceState]:
         return [each.state for each in self.seen if isinstance(each, SourceChanged)]
@@ -204,23 +204,23 @@ def following(
     finally:
         model.gate.set()
         source.slow.set()
-        assert live.stop(PATIENCE)
+        assert live.stop(DEADLINE)
         assert not source.is_open
 
 
 def wait_until(true: Callable[[], bool]) -> None:
     """For what nobody tells: looks again and again."""
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + DEADLINE
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
-def places(heard: Iterable[Heard | Window]) -> list[tuple[int, int]]:
+def places(heard: Iterable[ScoredWindow | Window]) -> list[tuple[int, int]]:
     """First and last place of each window, by the numbers in its samples."""
     found = []
     for each in heard:
-        inside = numbers((each.window if isinstance(each, Heard) else each).samples)
+        inside = numbers((each.window if isinstance(each, ScoredWindow) else each).samples)
         assert np.array_equal(inside, np.arange(len(inside)) + inside[0])
         found.append((int(inside[0]), int(inside[-1])))
     return found

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from live_parts import (
+    DEADLINE,
     MODEL,
     OPEN,
-    PATIENCE,
     RULE,
     Model,
     Script,
@@ -25,8 +25,8 @@ from live_parts import (
 
 from voiceauthd.audio.block import RATE, Block
 from voiceauthd.config.schema import AudioConfig, QueueConfig
-from voiceauthd.pipeline.happening import Dropped, Happening, SourceChanged, SourceState
-from voiceauthd.pipeline.path import Heard, Recogniser, follow
+from voiceauthd.pipeline.events import PipelineEvent, SourceChanged, SourceState, WindowsDropped
+from voiceauthd.pipeline.recogniser import Recogniser, ScoredWindow, follow
 from voiceauthd.scoring.similarity import make_gallery
 from voiceauthd.speech.window import SpeechBegan, SpeechEnded
 
@@ -34,7 +34,7 @@ QUIET = 0.6
 """Seconds of silence that end an utterance."""
 
 
-def kinds(seen: list[Happening]) -> list[str]:
+def kinds(seen: list[PipelineEvent]) -> list[str]:
     return [each.state.value if isinstance(each, SourceChanged) else type(each).__name__ for each in seen]
 
 
@@ -55,7 +55,7 @@ def test_it_listens_while_somebody_needs_it(model: Model, world: World) -> None:
         assert source.is_open
         live.release()
         world.wait_for_state(SourceState.CLOSED)
-        assert source.closed.wait(PATIENCE)
+        assert source.closed.wait(DEADLINE)
         live.need()
         world.wait_for_state(SourceState.OPEN, times=2)
     assert world.states() == [
@@ -88,7 +88,7 @@ def test_a_microphone_that_was_closed_has_forgotten_how_loud_the_room_was(model:
         live.need()
         source.say(talk(0.0, 2.0, QUIET, first=round(60.0 * RATE)))
         again = before.window.utterance + 1
-        world.wait(lambda seen: any(isinstance(each, Heard) and each.window.utterance == again for each in seen))
+        world.wait(lambda seen: any(isinstance(each, ScoredWindow) and each.window.utterance == again for each in seen))
     (after, *_) = [each for each in world.heard() if each.window.utterance == again]
     assert after.window.quality.snr_db is None
 
@@ -110,7 +110,9 @@ def test_it_hears_what_is_heard_offline(model: Model, world: World) -> None:
     blocks = [
         Block(sound[at : at + 333], at, 100.0 + min(at + 333, len(sound)) / RATE) for at in range(0, len(sound), 333)
     ]
-    offline = [each for each in follow(blocks, obedient_segmenter(), recogniser(Model())) if isinstance(each, Heard)]
+    offline = [
+        each for each in follow(blocks, obedient_segmenter(), recogniser(Model())) if isinstance(each, ScoredWindow)
+    ]
     source = Script(*blocks, EOFError("the end"), live=False)
     with following(source, model, world):
         world.wait_for_state(SourceState.ENDED)
@@ -131,7 +133,7 @@ def test_everything_is_published_in_its_order(model: Model, world: World) -> Non
         world.wait_for_state(SourceState.ENDED)
     # The state of the source and the beginnings may overtake the windows that wait, nothing else may.
     behind = [kind for kind in kinds(world.seen) if kind not in ("opening", "open", "SpeechBegan")]
-    assert behind == ["Heard", "Heard", "SpeechEnded", "Heard", "SpeechEnded", "ended"]
+    assert behind == ["ScoredWindow", "ScoredWindow", "SpeechEnded", "ScoredWindow", "SpeechEnded", "ended"]
     for ended in (each for each in world.seen if isinstance(each, SpeechEnded)):
         began = next(
             index
@@ -141,7 +143,7 @@ def test_everything_is_published_in_its_order(model: Model, world: World) -> Non
         inside = [
             index
             for index, each in enumerate(world.seen)
-            if isinstance(each, Heard) and each.window.utterance == ended.utterance
+            if isinstance(each, ScoredWindow) and each.window.utterance == ended.utterance
         ]
         assert began < min(inside)
         assert max(inside) < world.seen.index(ended)
@@ -156,7 +158,7 @@ def test_the_voice_is_told_with_its_delay(model: Model, world: World) -> None:
         wait_until(lambda: live.counters().embedded >= 1)
         counters = live.counters()
     assert len(counters.latencies) == len(counters.forwards) == counters.embedded
-    assert all(0.0 <= latency < PATIENCE for latency in counters.latencies)
+    assert all(0.0 <= latency < DEADLINE for latency in counters.latencies)
 
 
 def test_another_recogniser_takes_over_from_the_next_batch(model: Model, world: World) -> None:
@@ -178,7 +180,7 @@ def test_a_microphone_drops_the_oldest_windows_and_counts_them(model: Model, wor
     source = Script(live=True)
     with following(source, model, world, queue=QueueConfig(windows=3, batch=1)) as live:
         source.say(talk(0.3, 3.0))
-        assert model.busy.wait(PATIENCE)  # the first window is in the model's hands
+        assert model.busy.wait(DEADLINE)  # the first window is in the model's hands
         wait_until(lambda: live.counters().depth == 1)
         source.say(talk(0.0, 9.0, first=round(3.3 * RATE)))
         wait_until(lambda: live.counters().cut == 8)
@@ -186,7 +188,7 @@ def test_a_microphone_drops_the_oldest_windows_and_counts_them(model: Model, wor
         assert (counters.depth, counters.dropped) == (3, 4)
         model.gate.set()
         heard = world.wait_for_windows(4)
-    dropped = [each.count for each in world.seen if isinstance(each, Dropped)]
+    dropped = [each.count for each in world.seen if isinstance(each, WindowsDropped)]
     assert dropped == [1, 1, 1, 1]
     # Eight windows, of which the first was on its way; the newest three are left.
     ends = [round((last + 1) / RATE - 0.08, 2) for _, last in places(heard)]
@@ -198,7 +200,7 @@ def test_a_recording_waits_and_loses_nothing(model: Model, world: World) -> None
     sound = talk(0.3, 12.0, QUIET)
     source = Script(as_one(sound), EOFError("the end"), live=False)
     with following(source, model, world, queue=QueueConfig(windows=2, batch=2)) as live:
-        assert model.busy.wait(PATIENCE)
+        assert model.busy.wait(DEADLINE)
         wait_until(lambda: live.counters().depth == 2)
         before = live.capture_alive
         wait_until(lambda: live.capture_alive > before + 0.2)  # it waits, and shows that it is alive
@@ -208,7 +210,7 @@ def test_a_recording_waits_and_loses_nothing(model: Model, world: World) -> None
         counters = live.counters()
     assert counters.cut == counters.embedded == len(world.heard()) >= 8
     assert counters.dropped == 0
-    assert not [each for each in world.seen if isinstance(each, Dropped)]
+    assert not [each for each in world.seen if isinstance(each, WindowsDropped)]
     ends = [last for _, last in places(world.heard())]
     assert ends == sorted(set(ends))
 
@@ -244,7 +246,7 @@ def test_a_model_that_hangs_shows(model: Model, world: World) -> None:
     source = Script()
     with following(source, model, world) as live:
         source.say(talk(0.2, 2.0, QUIET))
-        assert model.busy.wait(PATIENCE)
+        assert model.busy.wait(DEADLINE)
         worker, capture = live.worker_alive, live.capture_alive
         wait_until(lambda: live.capture_alive > capture + 0.6)
         assert live.worker_alive == worker

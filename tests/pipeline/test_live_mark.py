@@ -8,15 +8,15 @@ import pytest
 from live_parts import Model, Script, World, following, places, talk, wait_until
 
 from voiceauthd.audio.block import RATE, Block
-from voiceauthd.pipeline.happening import Listening, SourceState
-from voiceauthd.pipeline.path import Heard
+from voiceauthd.pipeline.events import MarkReached, SourceState
+from voiceauthd.pipeline.recogniser import ScoredWindow
 from voiceauthd.speech.window import SpeechEnded
 
 QUIET = 0.6
 """Seconds of silence that end an utterance."""
 
 
-def mark_between(model: Model, world: World, before: float) -> tuple[list[Heard], int, int]:
+def mark_between(model: Model, world: World, before: float) -> tuple[list[ScoredWindow], int, int]:
     """Somebody speaks on and on, and a request begins after `before` seconds of it.
 
     Returns what counts for it, and the place of the first sample that was heard wholly after the request began.
@@ -36,8 +36,8 @@ def mark_between(model: Model, world: World, before: float) -> tuple[list[Heard]
         for begin in range(half, len(sound), 320):
             piece = sound[begin : begin + 320]
             source.play(Block(piece, begin, now + 0.02 + (begin + len(piece) - half) / RATE))
-        world.wait(lambda seen: Listening in map(type, seen))
-        listening = next(each for each in world.seen if isinstance(each, Listening))
+        world.wait(lambda seen: MarkReached in map(type, seen))
+        listening = next(each for each in world.seen if isinstance(each, MarkReached))
         assert listening.mark == number
         world.wait(
             lambda seen: any(isinstance(e, SpeechEnded) and e.utterance > listening.after_utterance for e in seen)
@@ -63,8 +63,8 @@ def test_windows_that_waited_when_a_request_began_do_not_count_for_it(model: Mod
         wait_until(lambda: live.counters().cut >= 2)
         live.mark()
         source.play(Block(talk(0.0, 2.0, first=100 * RATE), 100 * RATE, time.monotonic() + 3.0))
-        world.wait(lambda seen: Listening in map(type, seen))
-        listening = next(each for each in world.seen if isinstance(each, Listening))
+        world.wait(lambda seen: MarkReached in map(type, seen))
+        listening = next(each for each in world.seen if isinstance(each, MarkReached))
         model.gate.set()
         heard = world.wait_for_windows(4)
     old = [each.window.utterance <= listening.after_utterance for each in heard]
@@ -78,11 +78,11 @@ def test_requests_at_the_same_time_each_learn_that_it_listens(model: Model, worl
         numbers = [live.mark(), live.mark(), live.mark()]
         assert len(set(numbers)) == 3
         source.play(Block(talk(0.5), 0, time.monotonic() + 10.0))
-        world.wait(lambda seen: [each.mark for each in seen if isinstance(each, Listening)] == numbers)
+        world.wait(lambda seen: [each.mark for each in seen if isinstance(each, MarkReached)] == numbers)
 
 
 def test_a_request_at_the_end_of_a_recording_learns_it(model: Model, world: World) -> None:
     with following(Script(EOFError("the end"), live=False), model, world) as live:
         world.wait_for_state(SourceState.ENDED)
         number = live.mark()
-        world.wait(lambda seen: number in [each.mark for each in seen if isinstance(each, Listening)])
+        world.wait(lambda seen: number in [each.mark for each in seen if isinstance(each, MarkReached)])

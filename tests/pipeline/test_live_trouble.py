@@ -12,9 +12,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from live_parts import (
+    DEADLINE,
     MODEL,
     OPEN,
-    PATIENCE,
     Model,
     Script,
     World,
@@ -31,8 +31,8 @@ from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.config.schema import AudioConfig, QueueConfig
 from voiceauthd.embed.embedding import Embedding
 from voiceauthd.errors import AudioError, ModelError, SourceError
-from voiceauthd.pipeline.happening import SourceChanged, SourceState
-from voiceauthd.pipeline.path import Failed, Heard, Refused
+from voiceauthd.pipeline.events import SourceChanged, SourceState
+from voiceauthd.pipeline.recogniser import FailedWindow, RefusedWindow, ScoredWindow
 from voiceauthd.speech.window import SpeechBegan, SpeechEnded
 
 QUIET = 0.6
@@ -174,7 +174,7 @@ def test_a_model_that_fails_is_told_and_the_worker_lives(model: Model, world: Wo
     source = Script()
     with following(source, model, world) as live:
         source.say(talk(0.3, 4.5, QUIET))
-        world.wait(lambda seen: sum(isinstance(each, Failed) for each in seen) == 3)
+        world.wait(lambda seen: sum(isinstance(each, FailedWindow) for each in seen) == 3)
         assert world.heard() == []
         assert live.alive
         model.answer = model.right
@@ -198,8 +198,8 @@ def test_a_failure_has_its_place_in_the_order(model: Model, world: World) -> Non
         wait_until(lambda: live.counters().cut == 5)
         model.gate.set()
         world.wait(lambda seen: any(isinstance(each, SpeechEnded) for each in seen))
-    results = [each for each in world.seen if isinstance(each, Heard | Failed)]
-    assert [type(each) for each in results] == [Heard, Failed, Heard, Heard, Heard]
+    results = [each for each in world.seen if isinstance(each, ScoredWindow | FailedWindow)]
+    assert [type(each) for each in results] == [ScoredWindow, FailedWindow, ScoredWindow, ScoredWindow, ScoredWindow]
     ends = [each.window.end for each in results]
     assert ends == sorted(ends)
 
@@ -223,8 +223,8 @@ def test_what_the_gate_refuses_is_told_in_its_place_and_costs_no_forward(model: 
         wait_until(lambda: live.counters().embedded == 1)
         counters = live.counters()
     results = world.results()
-    assert [type(each) for each in results] == [Refused] * 3 + [Heard]
-    assert {each.reason for each in results if isinstance(each, Refused)} == {"too_quiet"}
+    assert [type(each) for each in results] == [RefusedWindow] * 3 + [ScoredWindow]
+    assert {each.reason for each in results if isinstance(each, RefusedWindow)} == {"too_quiet"}
     ends = [world.seen.index(each) for each in world.seen if isinstance(each, SpeechEnded)]
     assert max(map(world.seen.index, results[:3])) < ends[0], "windows come before the end of their utterance"
     assert (counters.cut, counters.refused, counters.embedded, counters.failed) == (4, 3, 1, 0)
@@ -275,7 +275,7 @@ def test_what_hangs_does_not_hold_up_the_stop_and_is_told(model: Model, world: W
         if what == "open":
             wait_until(lambda: len(source.opened) == 1)
         else:
-            assert model.busy.wait(PATIENCE)
+            assert model.busy.wait(DEADLINE)
         began = time.monotonic()
         assert not live.stop(0.3)
         assert time.monotonic() - began < PROMPT

@@ -13,7 +13,7 @@ from voiceauthd.audio.block import RATE, Block
 from voiceauthd.audio.file import read_recording
 from voiceauthd.config.schema import Config, ModelConfig
 from voiceauthd.embed.load import load_embedder
-from voiceauthd.pipeline.path import Heard, Recogniser, follow
+from voiceauthd.pipeline.recogniser import Recogniser, ScoredWindow, follow
 from voiceauthd.profiles.profile import Exemplar, Profile
 from voiceauthd.scoring.backend import shipped_backend
 from voiceauthd.scoring.decision import Recognition
@@ -22,7 +22,7 @@ from voiceauthd.scoring.similarity import make_gallery
 from voiceauthd.speech.segmenter import Segmenter
 from voiceauthd.speech.window import Quality, Window
 
-VOICES = Path(__file__).resolve().parents[2] / "daemon" / "voiceauthd" / "cli" / "demo_voices"
+VOICES = Path(__file__).resolve().parents[2] / "daemon" / "voiceauthd" / "demo" / "voices"
 
 WINDOW = 3 * RATE
 
@@ -40,7 +40,9 @@ def recogniser():
     for name in ("ralph", "susan"):
         recordings = [read_recording(VOICES / f"{name}-{index}.flac") for index in range(1, 6)]
         heard = [each for sound in recordings for each in follow([Block(sound, 0, 0.0)], segmenter, deaf)]
-        exemplars = [Exemplar(each.embedding.vector, 3.0, None, "default", "") for each in heard if type(each) is Heard]
+        exemplars = [
+            Exemplar(each.embedding.vector, 3.0, None, "default", "") for each in heard if type(each) is ScoredWindow
+        ]
         profiles.append(Profile(name, name, 1, None, embedder.model, tuple(exemplars), "", ""))
     return Recogniser(embedder, make_gallery(profiles, embedder.model, backend), rule, config.gate)
 
@@ -49,7 +51,7 @@ def decided(recogniser, sounds):
     """What becomes of each sound as a window that the gate lets through."""
     fine = Quality(3.0, None, 0.0, -20.0)
     windows = [Window(sound, 0, WINDOW, 0.0, 1, fine, 3.0) for sound in sounds]
-    return [heard for heard in recogniser.recognise(windows) if isinstance(heard, Heard)]
+    return [heard for heard in recogniser.recognise(windows) if isinstance(heard, ScoredWindow)]
 
 
 def nobody(heard):
@@ -85,5 +87,7 @@ def test_the_same_path_knows_the_people_who_are_enrolled(recogniser):
     config = Config()
     for turn, name in (("turn-01-ralph", "ralph"), ("turn-02-susan", "susan")):
         block = Block(read_recording(VOICES / f"{turn}.flac"), 0, 0.0)
-        heard = [each for each in follow([block], Segmenter(config.speech), recogniser) if isinstance(each, Heard)]
+        heard = [
+            each for each in follow([block], Segmenter(config.speech), recogniser) if isinstance(each, ScoredWindow)
+        ]
         assert {each.identified.identity for each in heard} == {name}

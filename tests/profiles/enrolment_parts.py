@@ -13,7 +13,7 @@ from voiceauthd.config.schema import EnrollConfig
 from voiceauthd.embed.embedding import Embedding, Vector
 from voiceauthd.profiles.enrolment import Enrolment
 from voiceauthd.profiles.profile import Profile
-from voiceauthd.profiles.verdict import TakeVerdict
+from voiceauthd.profiles.take_verdict import TakeVerdict
 from voiceauthd.speech.window import Quality, Window
 
 ANNA, BERTA = unit_vectors(2, MODEL.dimension, seed=9)

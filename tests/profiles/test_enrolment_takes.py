@@ -21,11 +21,11 @@ from voiceauthd.config.schema import EnrollConfig, SpeechConfig
 from voiceauthd.profiles.enrolment import Enrolment
 from voiceauthd.profiles.profile import Exemplar, timestamp
 from voiceauthd.profiles.take import chunks, pieces
-from voiceauthd.profiles.verdict import ADVICE
+from voiceauthd.profiles.take_verdict import ADVICE
 from voiceauthd.speech.segmenter import Segmenter, segment
 from voiceauthd.speech.window import Window
 
-VOICES = Path(voiceauthd.__file__).parent / "cli" / "demo_voices"
+VOICES = Path(voiceauthd.__file__).parent / "demo" / "voices"
 
 
 def test_five_sentences_in_one_recording_count_as_much_as_five_takes() -> None:

@@ -23,7 +23,7 @@ from voiceauthd.protocol.interface import (
     MismatchError,
     load,
 )
-from voiceauthd.protocol.language import (
+from voiceauthd.protocol.varlink_language import (
     SCALARS,
     Array,
     Declarations,

@@ -17,7 +17,7 @@ from voiceauthd.config.schema import GateConfig
 from voiceauthd.scoring.advice import ADVICE
 from voiceauthd.scoring.decide import identify, verify
 from voiceauthd.scoring.decision import Score
-from voiceauthd.speech.gate import refusal
+from voiceauthd.speech.quality_gate import refusal
 from voiceauthd.speech.window import Quality
 
 PACKAGE = Path(voiceauthd.__file__).parent

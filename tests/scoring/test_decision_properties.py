@@ -17,8 +17,8 @@ from score_parts import ANYTHING, BROKEN, NAMES, axis, embedding, window
 from voiceauthd.config.schema import VerifyConfig
 from voiceauthd.scoring.decide import Rule, identify, verify
 from voiceauthd.scoring.decision import Decision, Identified, Outcome, Recognition, Score
+from voiceauthd.scoring.pooled_speech import PooledSpeech
 from voiceauthd.scoring.sequential import Identification, Verification
-from voiceauthd.scoring.voice import Voice
 
 FIELDS = ("cosine", "normalised", "llr")
 PARTS = ("accept", "reject", "margin", "min_speech", "agreement")
@@ -155,7 +155,7 @@ def scripted(
     """The decision of a request in which each window is compared with this outcome, as the daemon makes it: the first
     one, else what there is to say at the end."""
     place, now = 0.0, [Score("anna", 0.0, 0.0, 0.0)]
-    comparing: Callable[[Voice], list[Score]] = lambda voice: now  # noqa: E731 - it sees the `now` of the loop
+    comparing: Callable[[PooledSpeech], list[Score]] = lambda voice: now  # noqa: E731 - it sees the `now` of the loop
     deciding = (
         Verification("anna", comparing, rule, CONFIG)
         if listening is Verification

@@ -32,9 +32,9 @@ from voiceauthd.errors import ModelError
 from voiceauthd.scoring.backend import Backend
 from voiceauthd.scoring.decide import Rule
 from voiceauthd.scoring.decision import Decision, Identified, Outcome, Recognition, Score
+from voiceauthd.scoring.pooled_speech import PooledSpeech
 from voiceauthd.scoring.sequential import Compare, Identification, Verification
 from voiceauthd.scoring.similarity import compare, make_gallery
-from voiceauthd.scoring.voice import Voice
 
 CONFIG = VerifyConfig(speech=2.0, max_speech=6.0)
 PROFILES = [profile("anna", [axis(0)]), profile("ben", [axis(5)])]
@@ -43,7 +43,7 @@ CALIBRATED = make_gallery(PROFILES, MODEL, Backend(strangers(), calibration()))
 LENGTHS = st.floats(0.02, 3.0)
 
 
-def against(voice: Voice) -> list[Score]:
+def against(voice: PooledSpeech) -> list[Score]:
     return compare(voice, GALLERY)
 
 
@@ -123,7 +123,7 @@ def test_a_rival_who_is_too_close_is_waited_for_and_then_rejected() -> None:
 
 
 def test_with_a_calibration_it_stops_at_the_ratios() -> None:
-    def comparing(voice: Voice) -> list[Score]:
+    def comparing(voice: PooledSpeech) -> list[Score]:
         return compare(voice, CALIBRATED)
 
     for vector, outcome in ((axis(0), Outcome.ACCEPT), (between(-0.2), Outcome.REJECT)):
@@ -136,9 +136,9 @@ def test_with_a_calibration_it_stops_at_the_ratios() -> None:
 
 
 def test_the_ratio_is_that_of_all_speech_so_far() -> None:
-    heard: list[Voice] = []
+    heard: list[PooledSpeech] = []
 
-    def comparing(voice: Voice) -> list[Score]:
+    def comparing(voice: PooledSpeech) -> list[Score]:
         heard.append(voice)
         return [Score("anna", 0.4, 0.4, 0.0)]
 

@@ -8,7 +8,7 @@ import pytest
 from policy_parts import LISTENER, RALPH, RATIOS, Desk, ask, window
 
 from voiceauthd.config.schema import Config
-from voiceauthd.profiles.verdict import ADVICE as TAKE_ADVICE
+from voiceauthd.profiles.take_verdict import ADVICE as TAKE_ADVICE
 from voiceauthd.scoring.advice import ADVICE
 from voiceauthd.service.monitoring import events
 
@@ -73,7 +73,7 @@ def test_a_monitor_sees_the_window_and_why_it_was_not_compared(tmp_path):
     async def run():
         desk = Desk(tmp_path, RATIOS, [window(1.0, **BAD["noisy"])], Config())
         with desk.hub.subscribe() as inbox:
-            desk.ears.mark()
+            desk.workers.mark()
             async with asyncio.timeout(5.0):
                 async for event, _ in events(inbox, desk.state):
                     if event["kind"] == "window":

@@ -12,7 +12,7 @@ from voiceauthd.config.schema import LockoutConfig
 from voiceauthd.errors import LockedError
 from voiceauthd.scoring.advice import ADVICE
 from voiceauthd.service.lockout import COUNTED, Lockout
-from voiceauthd.service.lockoutfile import MOST_VOICES
+from voiceauthd.service.lockout_file import MOST_VOICES
 
 
 @pytest.fixture

@@ -35,12 +35,12 @@ async def verify(desk, peer=ROOT, name="Ralph", **parameters):
 def test_the_sixth_call_is_refused_before_anything_is_heard(tmp_path, heard, reason):
     async def talk(desk):
         assert [await verify(desk) for _ in range(5)] == [reason] * 5
-        opened = desk.ears.opened
+        opened = desk.workers.opened
         replies = await desk.ask("Verify", name="ralph")
         assert [reply.error for reply in replies] == ["org.voiceauthd.Locked"]
         assert replies[0].parameters["name"] == "ralph"
         assert 299.0 < replies[0].parameters["seconds"] <= 300.0
-        assert desk.ears.opened == opened
+        assert desk.workers.opened == opened
         assert desk.state.claims.current is None
         assert 299.0 < (await desk.ask("ShowProfile", name="Ralph"))[0].parameters["profile"]["locked_for"] <= 300.0
         return await verify(desk, name="Susan")

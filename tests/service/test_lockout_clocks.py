@@ -14,7 +14,7 @@ from lockout_parts import CONFIG, Hands, fail
 
 from voiceauthd.config.schema import LockoutConfig
 from voiceauthd.service.lockout import Lockout
-from voiceauthd.service.lockoutfile import Clock
+from voiceauthd.service.lockout_file import Clock
 
 YEAR = 365 * 86_400.0
 

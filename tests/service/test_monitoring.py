@@ -1,4 +1,4 @@
-"""What a monitor is told, from the happenings of the pipeline to the events of the interface: who speaks now."""
+"""What a monitor is told, from the events of the pipeline to the events of the interface: who speaks now."""
 
 from __future__ import annotations
 
@@ -15,18 +15,18 @@ from policy_parts import LISTENER, MODEL, RATIOS, UNCALIBRATED, Desk, axis
 from voiceauthd.audio.block import RATE
 from voiceauthd.config.schema import Config, MonitorConfig
 from voiceauthd.embed.embedding import Embedding
-from voiceauthd.pipeline.happening import Dropped, Happening, Listening, SourceChanged, SourceState
-from voiceauthd.pipeline.path import Failed, Heard, Refused
+from voiceauthd.pipeline.events import MarkReached, PipelineEvent, SourceChanged, SourceState, WindowsDropped
+from voiceauthd.pipeline.recogniser import FailedWindow, RefusedWindow, ScoredWindow
 from voiceauthd.protocol.interface import VOICEAUTHD, load
 from voiceauthd.scoring.decide import identify
+from voiceauthd.scoring.pooled_speech import PooledSpeech
 from voiceauthd.scoring.similarity import make_gallery
-from voiceauthd.scoring.voice import Voice
 from voiceauthd.server.event_queue import EventQueue
 from voiceauthd.service.access import Access
 from voiceauthd.service.monitoring import events
 from voiceauthd.speech.window import Quality, SpeechBegan, SpeechEnded, Window
 
-PATIENCE = 20.0
+DEADLINE = 20.0
 """Seconds until a test gives up. Nothing waits for as long unless it fails."""
 
 SOON = 0.2
@@ -42,12 +42,12 @@ class Monitor:
         self.desk = desk
         self.place = 0.0
         self.utterance = 0
-        self.inbox: EventQueue[Happening] = EventQueue(limit)
+        self.inbox: EventQueue[PipelineEvent] = EventQueue(limit)
         self._stream = events(self.inbox, desk.state)
         self._interface = load(VOICEAUTHD)
 
-    def publish(self, happening: Happening) -> None:
-        self.inbox.put(happening)
+    def publish(self, pipeline_event: PipelineEvent) -> None:
+        self.inbox.put(pipeline_event)
 
     def begin(self, pause: float = 0.0) -> None:
         self.utterance += 1
@@ -67,12 +67,12 @@ class Monitor:
     def say(self, name: str | None) -> None:
         self.publish(self.heard(name))
 
-    def heard(self, name: str | None) -> Heard:
+    def heard(self, name: str | None) -> ScoredWindow:
         window, recogniser = self.window(), self.desk.state.engine.recogniser
-        voice = Voice(Embedding(PEOPLE[name], MODEL), 1.5, 20.0)
+        voice = PooledSpeech(Embedding(PEOPLE[name], MODEL), 1.5, 20.0)
         found = recogniser.compare(voice)
         identified = identify(found, 1.5, 1.0, recogniser.rule)
-        return Heard(window, voice.embedding, tuple(found), identified, 0.01)
+        return ScoredWindow(window, voice.embedding, tuple(found), identified, 0.01)
 
     async def next(self) -> dict:
         event, last = await anext(self._stream)
@@ -106,7 +106,7 @@ def monitoring(tmp_path):
     def run(scenario: Scenario, dwell: float = 1.5, limit: int = 64, backend=UNCALIBRATED) -> None:
         async def inside() -> None:
             config = Config(monitor=MonitorConfig(dwell=dwell))
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(DEADLINE):
                 await scenario(Monitor(Desk(tmp_path, backend, [], config), limit))
 
         asyncio.run(inside())
@@ -137,7 +137,7 @@ def test_who_speaks_is_told_behind_the_window_that_says_so_and_not_again(monitor
         speaker = found[3]
         assert (speaker["decision"], speaker["identity"], speaker["start"]) == ("known", "Ralph", 2.0)
         assert (speaker["score"], speaker["calibrated"]) == (1.0, False)
-        assert abs(speaker["time"] - time.time()) < PATIENCE
+        assert abs(speaker["time"] - time.time()) < DEADLINE
 
     monitoring(scenario)
 
@@ -168,11 +168,11 @@ def test_speakers_change_and_a_bad_window_changes_nothing(monitoring):
 def test_windows_that_were_refused_or_failed_are_told_and_name_nobody(monitoring):
     async def scenario(monitor):
         monitor.begin()
-        monitor.publish(Refused(monitor.window(), "noisy"))
-        monitor.publish(Failed(monitor.window(), "out of memory"))
+        monitor.publish(RefusedWindow(monitor.window(), "noisy"))
+        monitor.publish(FailedWindow(monitor.window(), "out of memory"))
         monitor.say("Ralph")
-        monitor.publish(Refused(monitor.window(), "clipped"))
-        monitor.publish(Failed(monitor.window(), "out of memory"))
+        monitor.publish(RefusedWindow(monitor.window(), "clipped"))
+        monitor.publish(FailedWindow(monitor.window(), "out of memory"))
         found = await monitor.all()
         windows = [(event["decision"], event["reason"]) for event in found if event["kind"] == "window"]
         assert windows == [
@@ -265,8 +265,8 @@ def test_windows_that_were_dropped_do_no_harm(monitoring):
         monitor.begin()
         for _ in range(3):
             monitor.say("Ralph")
-            monitor.publish(Dropped(5))
-        monitor.publish(Listening(1, 1))
+            monitor.publish(WindowsDropped(5))
+        monitor.publish(MarkReached(1, 1))
         found = await monitor.all()
         assert speakers(found) == [RALPH]
         assert kinds(found).count("dropped") == 3
@@ -281,7 +281,7 @@ def test_a_subscriber_that_lost_events_keeps_no_label_for_ever(monitoring):
         assert speakers(await monitor.until("speaker")) == [RALPH]
         monitor.end()
         for _ in range(4):
-            monitor.publish(Dropped(1))
+            monitor.publish(WindowsDropped(1))
         found = await monitor.until("speaker")
         assert kinds(found) == ["dropped"] * 5 + ["speaker"]
         assert (found[0]["detail"], found[0]["count"]) == ("events", 1)
@@ -375,17 +375,17 @@ def test_who_may_not_monitor_any_more_is_told_nothing_more(tmp_path):
     async def scenario():
         desk = Desk(tmp_path, RATIOS, [], Config())
         call = asyncio.create_task(desk.ask("Monitor", LISTENER))
-        await wait_for(lambda: desk.ears.needs)
+        await wait_for(lambda: desk.workers.needs)
         desk.state.use(desk.state.config, Access(0, None), desk.state.engine)
         desk.hub.publish(SpeechBegan(1, 0, time.monotonic()))
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(DEADLINE):
             *told, last = await call
         assert [reply.parameters["event"]["kind"] for reply in told] == ["started"]
         assert last.error == "org.varlink.service.PermissionDenied"
-        assert (desk.ears.needs, desk.state.monitors) == (0, 0)
+        assert (desk.workers.needs, desk.state.monitors) == (0, 0)
 
     async def wait_for(condition):
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(DEADLINE):
             while not condition():
                 await asyncio.sleep(0)
 

@@ -79,7 +79,7 @@ def test_the_answer_to_a_second_call_with_it_is_no_decision(tmp_path):
         found = [await verify(desk), await verify(desk), await verify(desk, name="Susan")]
         reply = (await desk.ask("Verify", name="Ralph", nonce="n"))[-1]
         assert reply.parameters == {"parameter": "nonce"}
-        assert desk.ears.opened == 1, "nothing was heard for the others"
+        assert desk.workers.opened == 1, "nothing was heard for the others"
         assert desk.state.claims.current is None
         return [*found, await verify(desk, nonce="m")]
 

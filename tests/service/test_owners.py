@@ -125,7 +125,7 @@ def test_no_administrator_puts_a_voice_into_the_profile_of_another_account(tmp_p
         document = export_document(dataclasses.replace(profile("ralph", 3), uid=new_uid()))
         assert await machine.error("ImportProfile", document=document, replace=True) == "org.voiceauthd.AlreadyEnrolled"
         assert machine.store.get("Ralph").generation == before.generation
-        assert machine.desk.ears.opened == 0
+        assert machine.desk.workers.opened == 0
 
     on(tmp_path, steps)
 
@@ -146,7 +146,7 @@ def test_what_a_reload_has_replaced_decides_nothing_more(tmp_path, monkeypatch):
         state.use(state.config, state.access, dataclasses.replace(state.engine))
         reloaded.set()
         assert (await call).error == "org.voiceauthd.Cancelled"
-        assert machine.desk.ears.opened == 0
+        assert machine.desk.workers.opened == 0
         assert await machine.verdict(RALPH, name="Ralph") == "accept"
 
     find = {RALPH.user: RALPH.uid}.get
@@ -277,7 +277,7 @@ def test_without_a_proof_nothing_is_heard_changed_or_told(tmp_path, method, para
         for proof in ({}, {"proof": None}, {"proof": ""}, {"proof": "guess"}, {"proof": await machine.prove(MALLORY)}):
             reply = await machine.ask(method, RALPH, **parameters, **proof)
             assert (reply.error, dict(reply.parameters)) == (NEEDED, {"name": "Ralph"})
-        assert machine.desk.ears.opened == 0
+        assert machine.desk.workers.opened == 0
         assert machine.desk.state.claims.current is None
         assert machine.store.get("Ralph") is before
 
@@ -302,7 +302,7 @@ def limit(method: str) -> dict[str, float]:
 def test_the_first_enrolment_under_the_own_name_needs_one_too(tmp_path):
     async def steps(machine: Machine) -> None:
         assert await machine.error("Enroll", MALLORY, name="Mallory", timeout=1.0) == NEEDED
-        assert machine.desk.ears.opened == 0
+        assert machine.desk.workers.opened == 0
         proof = await machine.prove(MALLORY)
         reply = await machine.ask("Enroll", MALLORY, name="Mallory", timeout=1.0, proof=proof)
         assert reply.parameters["profile"]["owner_uid"] == MALLORY.uid

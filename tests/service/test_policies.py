@@ -41,7 +41,7 @@ def test_auth_that_nothing_demonstrates_is_refused_before_the_microphone_is_open
     assert [reply.error for reply in replies] == ["org.voiceauthd.PolicyNotDemonstrated"]
     assert replies[0].parameters["policy"] == "auth"
     assert why in replies[0].parameters["detail"]
-    assert desk.ears.opened == 0
+    assert desk.workers.opened == 0
     assert desk.state.claims.current is None
 
 
@@ -56,7 +56,7 @@ def test_auth_that_is_demonstrated_decides_by_its_own_bound(tmp_path):
 def test_who_may_not_verify_learns_nothing_of_the_policies(tmp_path):
     replies, desk = ask(tmp_path, RATIOS, [window(1.0)], "Verify", MALLORY, name="Ralph", policy="auth")
     assert [reply.error for reply in replies] == ["org.varlink.service.PermissionDenied"]
-    assert desk.ears.opened == 0
+    assert desk.workers.opened == 0
 
 
 @pytest.mark.parametrize("policy", ["", "Unlock", "strict", 3])
@@ -64,7 +64,7 @@ def test_a_policy_that_there_is_not_is_refused(tmp_path, policy):
     replies, desk = ask(tmp_path, MANY_RATIOS, [window(1.0)], "Verify", name="Ralph", policy=policy)
     assert replies[0].error == "org.varlink.service.InvalidParameter"
     assert replies[0].parameters == {"parameter": "policy"}
-    assert desk.ears.opened == 0
+    assert desk.workers.opened == 0
 
 
 @pytest.mark.parametrize("backend", [UNCALIBRATED, RATIOS, MANY_RATIOS])

@@ -14,14 +14,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-import voiceauthd.cli
+import voiceauthd.demo
 from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.audio.file import read_recording
 from voiceauthd.config.schema import SpeechConfig
 from voiceauthd.speech.segmenter import Segmenter, segment
 from voiceauthd.speech.window import Speech, SpeechBegan, SpeechEnded, Window
 
-VOICES = Path(voiceauthd.cli.__file__).parent / "demo_voices"
+VOICES = Path(voiceauthd.demo.__file__).parent / "voices"
 FRAME = RATE // 50
 """Samples of a frame of 20 ms, the default."""
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from voiceauthd.config.schema import GateConfig
 from voiceauthd.speech.bandwidth import NARROW_BAND
-from voiceauthd.speech.gate import flags, refusal
+from voiceauthd.speech.quality_gate import flags, refusal
 from voiceauthd.speech.window import Quality
 
 GATE = GateConfig(min_snr_db=3.0, max_clipping=0.01, min_level_dbfs=-60.0)

@@ -127,32 +127,34 @@ def a_minute() -> tuple[Samples, list[tuple[float, float]]]:
     return sound, places
 
 
-def rates(script: ModuleType, ears: object, sound: Samples, places: Sequence[tuple[float, float]]) -> dict[str, float]:
+def rates(
+    script: ModuleType, detector: object, sound: Samples, places: Sequence[tuple[float, float]]
+) -> dict[str, float]:
     tally = script.Tally()
-    verdicts = ears.hear(sound)  # type: ignore[attr-defined]
+    verdicts = vad.hear(sound)  # type: ignore[attr-defined]
     tally.add(script.truth(places, len(sound) // FRAME, FRAME), verdicts)
     missed = {f"missed by {name}": count / max(1, tally.speech) for name, count in tally.missed.items()}
     return missed | {f"alarms of {name}": count / tally.other for name, count in tally.alarms.items()}
 
 
 def test_on_a_minute_of_speech_and_quiet_the_rates_are_as_one_would_expect(script: ModuleType) -> None:
-    ears = script.Ears(SpeechConfig())
-    rate = rates(script, ears, *a_minute())
+    detector = script.Ears(SpeechConfig())
+    rate = rates(script, detector, *a_minute())
     assert rate["missed by webrtcvad 0"] < 0.1
     assert rate["missed by webrtcvad 0"] <= rate["missed by webrtcvad 3"]
     assert rate["missed by both"] < 0.2, "its pauses are speech to whoever marks a recording as a whole"
     assert rate["missed by utterance"] < 0.1
     assert rate["alarms of both"] < 0.01
     assert rate["alarms of utterance"] < 0.05
-    noise = rates(script, ears, white(10.0, -20.0), [])
+    noise = rates(script, detector, white(10.0, -20.0), [])
     assert noise["alarms of webrtcvad 2"] > 0.9
     assert noise["alarms of both"] == 0.0
 
 
 def test_the_frames_of_both_stages_are_those_that_net_speech_is_counted_from(script: ModuleType) -> None:
     sound, _ = a_minute()
-    ears = script.Ears(SpeechConfig(frame_ms=30))
-    verdicts = ears.hear(sound)
-    assert np.sum(verdicts.frames["both"]) * 0.03 == pytest.approx(ears._segmenter.net_speech)
+    detector = script.Ears(SpeechConfig(frame_ms=30))
+    verdicts = vad.hear(sound)
+    assert np.sum(verdicts.frames["both"]) * 0.03 == pytest.approx(detector._segmenter.net_speech)
     assert not (verdicts.frames["both"] & ~verdicts.frames["utterance"]).any()
     assert verdicts.windows >= len(SPOKEN)

@@ -22,7 +22,7 @@ WATCHDOG_SECONDS = 4
 PLAIN_UID = 1
 """Some user that is neither root nor the daemon's: Debian's `daemon`."""
 
-RECORDING = "/opt/checkout/daemon/voiceauthd/cli/demo_voices/ralph-1.flac"
+RECORDING = "/opt/checkout/daemon/voiceauthd/demo/voices/ralph-1.flac"
 """In place of a microphone, which a box does not have."""
 
 

@@ -16,7 +16,7 @@ DAEMON, PROOF = "/run/voiceauthd/socket", "/run/voiceauthd/proof"
 ANN, BOB, NOBODYS = 1001, 1002, 1009
 ANNS, BOBS = "correct horse", "staple, battery"
 
-VOICES = "/opt/checkout/daemon/voiceauthd/cli/demo_voices"
+VOICES = "/opt/checkout/daemon/voiceauthd/demo/voices"
 CONFIG = f"model: {{name: campplus}}\naudio: {{source: {VOICES}/ralph-1.flac}}\n"
 
 UNIX = """\

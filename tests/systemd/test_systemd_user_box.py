@@ -14,7 +14,7 @@ UID = 1000
 RUNTIME = f"/run/user/{UID}"
 SOCKET_PATH = f"{RUNTIME}/voiceauthd/socket"
 HOME = "/home/ann"
-RECORDING = "/opt/checkout/daemon/voiceauthd/cli/demo_voices/susan-1.flac"
+RECORDING = "/opt/checkout/daemon/voiceauthd/demo/voices/susan-1.flac"
 
 FILES = {
     "/etc/sysusers.d/ann.conf": f'u ann {UID} "Ann" {HOME} /bin/bash\n',

@@ -23,7 +23,7 @@ MAX_RECORDING = 600.0
 MAX_CHANNELS = 64
 """More channels than any recorder has: a damaged header, which would ask for that much memory."""
 
-PATIENCE = 0.25
+MAX_LAG = 0.25
 """Seconds that a real-time reader may be late and catch up. When it is later than that, the sound has waited for it,
 and is heard that much later."""
 
@@ -88,7 +88,7 @@ class FileSource:
             duration = (self._played + len(samples)) / RATE
             if self._played == 0 and self._origin == 0.0:
                 self._origin = now
-            self._origin = max(self._origin, now - PATIENCE - duration)
+            self._origin = max(self._origin, now - MAX_LAG - duration)
             captured = self._origin + duration
             if not self._wakeup.sleep_until(min(captured, now + timeout)) or time.monotonic() < captured:
                 return None

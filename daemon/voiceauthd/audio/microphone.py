@@ -10,7 +10,7 @@ import numpy as np
 from voiceauthd.audio.block import RATE, Block
 from voiceauthd.audio.portaudio import CALLBACK_MS, PORTAUDIO, Device, Stream
 from voiceauthd.audio.resample import Resampler
-from voiceauthd.audio.ring import Heard
+from voiceauthd.audio.ring import CapturedFrames
 from voiceauthd.errors import SourceError
 
 FIRST_SOUND = 3.0
@@ -133,7 +133,7 @@ class Microphone:
             PORTAUDIO.close(stream)
             self._overflows += stream.ring.overflows
 
-    def _block(self, stream: Stream, heard: Heard) -> Block | None:
+    def _block(self, stream: Stream, heard: CapturedFrames) -> Block | None:
         self._alive = time.monotonic()
         self._patience = self._stall
         if not np.isfinite(heard.frames).all():

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from voiceauthd.audio.ring import Ring
-from voiceauthd.audio.stack import fresh_stacks
+from voiceauthd.audio.thread_stacks import fresh_stacks
 from voiceauthd.errors import SourceError
 
 MAX_CHANNELS = 2

@@ -16,7 +16,7 @@ MAX_AGE = 0.5
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Heard:
+class CapturedFrames:
     """What one callback brought, or several in a row without loss between them: frames of shape (n, channels), when
     the last was heard (monotonic seconds), and whether sound was lost just before."""
 
@@ -101,7 +101,7 @@ class Ring:
         if self._put - self._taken < slots and not self._finished and not self._released:
             self._wakeup.wait(timeout)
 
-    def take(self, slots: int = 1) -> Heard | None:
+    def take(self, slots: int = 1) -> CapturedFrames | None:
         """The oldest frames, copied: of `slots` callbacks at most, none from beyond a loss; None if none wait."""
         last = min(self._put, self._taken + slots)
         if last == self._taken:
@@ -113,6 +113,6 @@ class Ring:
                 break
             taken.append(slot)
         frames = np.concatenate([self._frames[slot, : self._sizes[slot]] for slot in taken])
-        heard = Heard(frames, self._captured[taken[-1]], self._gaps[taken[0]])
+        heard = CapturedFrames(frames, self._captured[taken[-1]], self._gaps[taken[0]])
         self._taken += len(taken)
         return heard

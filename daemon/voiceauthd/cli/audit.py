@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceauthd.cli.arguments import Parser, add_json, count
-from voiceauthd.cli.output import Output, plain
 from voiceauthd.errors import ExitCode, UsageError
+from voiceauthd.terminal.output import Output, plain
 
 if TYPE_CHECKING:
     from voiceauthd.audit.line import Line

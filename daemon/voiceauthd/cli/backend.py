@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceauthd.cli.output import Output, plain
 from voiceauthd.cli.status import rate
 from voiceauthd.errors import StorageError, UsageError
+from voiceauthd.terminal.output import Output, plain
 
 if TYPE_CHECKING:
     from voiceauthd.config.schema import Config

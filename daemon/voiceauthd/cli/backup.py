@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from voiceauthd.cli.arguments import Parser
-from voiceauthd.cli.output import Output, plain
-from voiceauthd.cli.passphrase import passphrase_of
-from voiceauthd.cli.proof import with_proof
 from voiceauthd.cli.secretfile import MAX_DOCUMENT, read_text, write_secret
 from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode, StorageError, UsageError
+from voiceauthd.terminal.output import Output, plain
+from voiceauthd.terminal.owner_proof import with_proof
+from voiceauthd.terminal.passphrase import passphrase_of
 
 EXPORT_EXAMPLES = """
 voiceauth profiles export alice

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from voiceauthd.cli.arguments import Parser, add_json, count
-from voiceauthd.cli.output import Output
 from voiceauthd.errors import ExitCode
+from voiceauthd.terminal.output import Output
 
 SECTIONS = ("forward", "delay", "silence", "realtime", "memory", "start", "client")
 
@@ -56,7 +56,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Measures in a temporary folder, and prints the figures of each part when it is done."""
-    from voiceauthd.cli.bench_run import run_bench
+    from voiceauthd.bench.run import run_bench
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)  # what ends the measurement must end its daemons first

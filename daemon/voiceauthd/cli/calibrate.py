@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from voiceauthd.cli.arguments import Parser, add_json, add_model, add_no_cache, add_seed
 from voiceauthd.cli.offline import Bar, configuration
-from voiceauthd.cli.output import Output, plain
 from voiceauthd.errors import ExitCode
+from voiceauthd.terminal.output import Output, plain
 
 if TYPE_CHECKING:
     from voiceauthd.embed.embedding import ModelId
@@ -64,8 +64,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
 
     from voiceauthd.embed.load import load_embedder
     from voiceauthd.evaluation.cache import Cache, default_cache
-    from voiceauthd.evaluation.calibrating import calibrate
-    from voiceauthd.evaluation.workers import Ears
+    from voiceauthd.evaluation.embedding_workers import EmbeddingWorkers
+    from voiceauthd.evaluation.fit_calibration import calibrate
     from voiceauthd.scoring.backend import Backend
 
     embedder = load_embedder(config.model)
@@ -75,10 +75,10 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     _refuse_to_lose(folder, given, embedder.model, force=arguments.force)
     kept.prepare(folder)
     cache = None if arguments.no_cache else Cache(default_cache(), embedder.model, config.speech)
-    ears = Ears(config.model, config.speech, embedder, cache)
+    workers = EmbeddingWorkers(config.model, config.speech, embedder, cache)
     sources = (source_of(arguments.folder, arguments.source),)
     with naming(arguments.folder):
-        cohort, calibration = calibrate(listed, ears, embedder.model, given, sources, Bar(output))
+        cohort, calibration = calibrate(listed, workers, embedder.model, given, sources, Bar(output))
     output.clear()
     kept.warn(_doubts(listed, calibration), output)
     files = kept.install(folder, cohort, calibration)
@@ -95,7 +95,7 @@ def _trials(arguments: argparse.Namespace, output: Output) -> TrialList:
     """The trial list in the folder, else one that is made of its speakers. Refuses one with too few people."""
     from voiceauthd.cli import backend as kept
     from voiceauthd.cli.cohort import require_cohort_size
-    from voiceauthd.evaluation.making import brief_enrolments, trials_of
+    from voiceauthd.evaluation.trial_design import brief_enrolments, trials_of
     from voiceauthd.evaluation.trials import ENROLL, TRIALS, load_trials
 
     folder: Path = arguments.folder

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from voiceauthd.cli.arguments import Parser, add_json, add_model, add_no_cache, count
 from voiceauthd.cli.offline import Bar, configuration
-from voiceauthd.cli.output import Output, plain
 from voiceauthd.errors import ExitCode, ModelError, StorageError, UsageError
+from voiceauthd.terminal.output import Output, plain
 
 if TYPE_CHECKING:
     from voiceauthd.config.schema import Config
     from voiceauthd.embed.embedding import Embedder
-    from voiceauthd.evaluation.takes import Take
+    from voiceauthd.evaluation.embedded_recording import EmbeddedSpeech
     from voiceauthd.scoring.cohort import Cohort
 
 FILES = 5
@@ -123,7 +123,7 @@ def _build(arguments: argparse.Namespace, output: Output) -> int:
     output.progress("loading the model")
 
     from voiceauthd.embed.load import load_embedder
-    from voiceauthd.evaluation.calibrating import build_cohort
+    from voiceauthd.evaluation.fit_calibration import build_cohort
 
     embedder = load_embedder(config.model)
     if arguments.output is None:
@@ -174,22 +174,22 @@ def _show(arguments: argparse.Namespace, output: Output) -> int:
 
 def _hear(
     voices: dict[str, list[Path]], config: Config, embedder: Embedder, arguments: argparse.Namespace, output: Output
-) -> dict[str, list[Take]]:
+) -> dict[str, list[EmbeddedSpeech]]:
     """Some recordings of each speaker, as the daemon hears them."""
     import numpy as np
 
     from voiceauthd.evaluation.cache import Cache, default_cache
+    from voiceauthd.evaluation.embed_recording import Job
+    from voiceauthd.evaluation.embedding_workers import EmbeddingWorkers
     from voiceauthd.evaluation.folders import pick
-    from voiceauthd.evaluation.hearing import Job
-    from voiceauthd.evaluation.workers import Ears
 
     generator = np.random.default_rng(0)
     chosen = {name: pick(recordings, arguments.files, generator) for name, recordings in voices.items()}
     bar = Bar(output)
     cache = None if arguments.no_cache else Cache(default_cache(), embedder.model, config.speech)
-    ears = Ears(config.model, config.speech, embedder, cache)
+    workers = EmbeddingWorkers(config.model, config.speech, embedder, cache)
     jobs = [Job(path) for recordings in chosen.values() for path in recordings]
-    heard = iter(ears.hear(jobs, lambda done, of: bar("hearing", done, of)))
+    heard = iter(workers.hear(jobs, lambda done, of: bar("hearing", done, of)))
     return {name: [next(heard).whole for _ in recordings] for name, recordings in chosen.items()}
 
 

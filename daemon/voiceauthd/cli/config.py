@@ -7,8 +7,8 @@ import os
 from pathlib import Path
 
 from voiceauthd.cli.arguments import Parser, add_json
-from voiceauthd.cli.output import Output, plain
 from voiceauthd.errors import ExitCode
+from voiceauthd.terminal.output import Output, plain
 
 _EXAMPLES = """
 voiceauth config check && voiceauth reload

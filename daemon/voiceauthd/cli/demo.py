@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from voiceauthd.cli.arguments import Parser, add_json
-from voiceauthd.cli.output import Output
 from voiceauthd.errors import ExitCode, StorageError, UsageError
+from voiceauthd.terminal.output import Output
 
 _EXAMPLES = """
 voiceauth demo
@@ -35,7 +35,7 @@ def configure(parser: Parser) -> None:
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Runs the demo in a temporary folder, or in the one to keep."""
-    from voiceauthd.cli.demo_play import perform
+    from voiceauthd.demo.play import perform
 
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)  # what ends the demo must end its daemon first

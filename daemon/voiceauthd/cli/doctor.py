@@ -6,14 +6,14 @@ import argparse
 import os
 from collections.abc import Callable
 
-from voiceauthd.cli import check_daemon, check_login, check_machine, check_scoring, check_sound, check_state
 from voiceauthd.cli.arguments import Parser, add_json, add_socket
-from voiceauthd.cli.check import FAIL, OK, WARN, Check, Machine, failed
-from voiceauthd.cli.output import Output, plain
 from voiceauthd.config.load import find_config, load_config
 from voiceauthd.config.schema import Config
+from voiceauthd.doctor import check_daemon, check_login, check_machine, check_scoring, check_sound, check_state
+from voiceauthd.doctor.check import FAIL, OK, WARN, Check, Machine, failed
 from voiceauthd.errors import ConfigError, ExitCode
 from voiceauthd.protocol.paths import find_socket
+from voiceauthd.terminal.output import Output, plain
 
 _EXAMPLES = """
 voiceauth doctor

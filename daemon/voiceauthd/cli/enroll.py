@@ -10,12 +10,12 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from voiceauthd.cli.arguments import Parser, add_json, add_socket, seconds
-from voiceauthd.cli.events import number, snr
-from voiceauthd.cli.output import Output, plain
-from voiceauthd.cli.proof import begun, with_proof
-from voiceauthd.cli.rating import advice, grade
 from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode, NotRunningError
+from voiceauthd.terminal.event_lines import number, snr
+from voiceauthd.terminal.output import Output, plain
+from voiceauthd.terminal.owner_proof import begun, with_proof
+from voiceauthd.terminal.rating_text import advice, grade
 
 _BAR_WIDTH = 24
 _QUIET_DB, _SOME_NOISE_DB = 20, 10
@@ -90,7 +90,7 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     mode = () if parameters["mode"] == "new" else (f"--{parameters['mode']}",)
     command = ("enroll", arguments.name, *mode, *arguments.files)
     if arguments.files:
-        from voiceauthd.cli.recordings import enroll_recordings, read_pcm
+        from voiceauthd.terminal.recordings import enroll_recordings, read_pcm
 
         takes = [read_pcm(file) for file in arguments.files]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from voiceauthd.cli.arguments import Parser, add_json, add_model, add_no_cache, add_seed, whole
 from voiceauthd.cli.offline import Bar, configuration
-from voiceauthd.cli.output import Output, plain
 from voiceauthd.errors import ExitCode, UsageError
+from voiceauthd.terminal.output import Output, plain
 
 if TYPE_CHECKING:
     from voiceauthd.config.schema import Config
@@ -80,12 +80,12 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
     from voiceauthd.embed.load import load_embedder
     from voiceauthd.evaluation import report
     from voiceauthd.evaluation.cache import default_cache
-    from voiceauthd.evaluation.evaluate import Wishes, evaluate
+    from voiceauthd.evaluation.evaluate import EvaluationOptions, evaluate
     from voiceauthd.evaluation.files import write_whole
 
     embedder = load_embedder(config.model)
     cache = None if arguments.no_cache else default_cache()
-    wishes = Wishes(arguments.bootstrap, arguments.seed, cache, arguments.noise, arguments.rir)
+    wishes = EvaluationOptions(arguments.bootstrap, arguments.seed, cache, arguments.noise, arguments.rir)
     found = evaluate(listed, config, embedder, _scoring(arguments, config, embedder.model), wishes, Bar(output))
     output.clear()
     if arguments.scores is not None:
@@ -107,7 +107,7 @@ def _scoring(arguments: argparse.Namespace, config: Config, model: ModelId) -> S
     Raises `StorageError` for a cohort or a calibration that is torn, or does not belong.
     """
     from voiceauthd.config.resolve import scoring_folder
-    from voiceauthd.evaluation.calibrating import cross_validated
+    from voiceauthd.evaluation.fit_calibration import cross_validated
     from voiceauthd.evaluation.scorer import BackendScorer
     from voiceauthd.scoring.backend import NO_BACKEND, load_backend
 

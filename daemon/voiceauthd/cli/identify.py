@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from voiceauthd.cli.arguments import Parser, add_json, add_socket, seconds
-from voiceauthd.cli.events import how_sure
-from voiceauthd.cli.output import Output, plain
 from voiceauthd.cli.verify import listening_line
 from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode, NotRunningError
+from voiceauthd.terminal.event_lines import how_sure
+from voiceauthd.terminal.output import Output, plain
 
 _EXAMPLES = """
 voiceauth identify

@@ -12,8 +12,8 @@ from importlib import import_module
 
 from voiceauthd.cli.arguments import Parser
 from voiceauthd.cli.manual import COMMANDS, INTERRUPTED, manual
-from voiceauthd.cli.output import Output, standard_output
 from voiceauthd.errors import ExitCode, UsageError, VoiceauthError
+from voiceauthd.terminal.output import Output, standard_output
 
 _DEBUG = "VOICEAUTHD_DEBUG"
 

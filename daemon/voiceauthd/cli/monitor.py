@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 
 from voiceauthd.cli.arguments import Parser, add_json, add_socket, count
-from voiceauthd.cli.events import event_line
-from voiceauthd.cli.output import Output
 from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode
+from voiceauthd.terminal.event_lines import event_line
+from voiceauthd.terminal.output import Output
 
 _EXAMPLES = """
 voiceauth monitor

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from voiceauthd.cli.output import Output
+from voiceauthd.terminal.output import Output
 
 if TYPE_CHECKING:
     from voiceauthd.config.schema import Config

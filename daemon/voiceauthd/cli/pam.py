@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceauthd.cli.arguments import Parser, add_json
-from voiceauthd.cli.output import Output, plain
 from voiceauthd.errors import ExitCode, StorageError, UsageError
+from voiceauthd.terminal.output import Output, plain
 
 if TYPE_CHECKING:
     from voiceauthd.login.block import Block

@@ -10,12 +10,12 @@ from typing import Any
 
 from voiceauthd.cli.arguments import Parser, add_json, add_socket
 from voiceauthd.cli.backup import EXPORT_EXAMPLES, IMPORT_EXAMPLES, configure_export, configure_import, export, load
-from voiceauthd.cli.events import number
-from voiceauthd.cli.output import Output, plain
-from voiceauthd.cli.proof import with_proof
-from voiceauthd.cli.rating import advice, grade
 from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode, UsageError
+from voiceauthd.terminal.event_lines import number
+from voiceauthd.terminal.output import Output, plain
+from voiceauthd.terminal.owner_proof import with_proof
+from voiceauthd.terminal.rating_text import advice, grade
 
 _EXAMPLES = """
 voiceauth profiles list

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 
 from voiceauthd.cli.arguments import Parser, add_json, add_socket
-from voiceauthd.cli.output import Output, plain
 from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode
+from voiceauthd.terminal.output import Output, plain
 
 _EXAMPLES = """
 voiceauth config check && voiceauth reload

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from voiceauthd.cli.arguments import Parser, add_json
-from voiceauthd.cli.events import event_line
-from voiceauthd.cli.output import Output
 from voiceauthd.errors import ExitCode
+from voiceauthd.terminal.event_lines import event_line
+from voiceauthd.terminal.output import Output
 
 _EXAMPLES = """
 voiceauth run                                            the default microphone, until Ctrl-C

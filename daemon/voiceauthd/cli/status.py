@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from voiceauthd.cli.arguments import Parser, add_json, add_socket
-from voiceauthd.cli.events import number
-from voiceauthd.cli.output import Output, plain
 from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode
+from voiceauthd.terminal.event_lines import number
+from voiceauthd.terminal.output import Output, plain
 
 _EXAMPLES = """
 voiceauth status

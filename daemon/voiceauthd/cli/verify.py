@@ -10,10 +10,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from voiceauthd.cli.arguments import Parser, add_json, add_socket, seconds
-from voiceauthd.cli.events import closeness, number
-from voiceauthd.cli.output import Output, plain
 from voiceauthd.client import Client, Verified
 from voiceauthd.errors import ExitCode
+from voiceauthd.terminal.event_lines import closeness, number
+from voiceauthd.terminal.output import Output, plain
 
 _EXAMPLES = """
 voiceauth verify alice

@@ -17,8 +17,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from voiceauthd.client.errors import NoAnswerError, failure, unreachable
-from voiceauthd.client.owner import require_owner, trusted_path
-from voiceauthd.client.verified import Verified, read_verified
+from voiceauthd.client.socket_owner import require_owner, trusted_path
+from voiceauthd.client.verify_result import Verified, read_verified
 from voiceauthd.errors import DeniedError, UsageError, VoiceauthError
 from voiceauthd.protocol.paths import find_socket
 from voiceauthd.protocol.wire import MAX_REPLY, NUL, Decoder, Reply, Request, WireError, encode_request, parse_reply

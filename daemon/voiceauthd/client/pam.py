@@ -17,10 +17,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from voiceauthd import __version__
-from voiceauthd.client import Client, pam_words
-from voiceauthd.client.owner import user_ids
-from voiceauthd.client.pam_asked import DAEMON_USER, HELP, Options, read_options, require_allowed
-from voiceauthd.client.verified import Verified
+from voiceauthd.client import Client, pam_messages
+from voiceauthd.client.pam_arguments import DAEMON_USER, HELP, Options, read_options, require_allowed
+from voiceauthd.client.socket_owner import user_ids
+from voiceauthd.client.verify_result import Verified
 from voiceauthd.errors import DeniedError, UsageError, VoiceauthError
 
 ACCEPTED = 42
@@ -99,11 +99,11 @@ class Asking:
         try:
             verified = self._verify(user)
         except VoiceauthError as problem:
-            words = pam_words.not_recognised(problem.reason) if self._said else pam_words.unavailable(problem)
+            words = pam_messages.not_recognised(problem.reason) if self._said else pam_messages.unavailable(problem)
             if words is not None:
                 _say(words)
             raise
-        _say(pam_words.RECOGNISED if verified.accepted else pam_words.not_recognised(verified.reason))
+        _say(pam_messages.RECOGNISED if verified.accepted else pam_messages.not_recognised(verified.reason))
         _log(syslog.LOG_INFO, environment, f"{'accepted' if verified.accepted else 'not accepted'}: {verified.reason}")
         return time.monotonic() < self._deadline and verified.redeem()
 
@@ -120,7 +120,11 @@ class Asking:
 
     def _tell(self, reply: Mapping[str, Any]) -> None:
         state = reply.get("state")
-        words = {"listening": pam_words.SPEAK, "speech": pam_words.HEARD}.get(state) if isinstance(state, str) else None
+        words = (
+            {"listening": pam_messages.SPEAK, "speech": pam_messages.HEARD}.get(state)
+            if isinstance(state, str)
+            else None
+        )
         if words is not None and words not in self._said:
             self._said.append(words)
             _say(words)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from voiceauthd.config.deciding import (
+from voiceauthd.config.audio_settings import AudioConfig, ModelConfig, QueueConfig, SpeechConfig
+from voiceauthd.config.decision_settings import (
     DecisionConfig,
     EnrollConfig,
     GateConfig,
@@ -18,8 +19,7 @@ from voiceauthd.config.deciding import (
     PoliciesConfig,
     VerifyConfig,
 )
-from voiceauthd.config.hearing import AudioConfig, ModelConfig, QueueConfig, SpeechConfig
-from voiceauthd.config.serving import AccessConfig, AuditConfig, LockoutConfig, LogConfig, SocketConfig
+from voiceauthd.config.service_settings import AccessConfig, AuditConfig, LockoutConfig, LogConfig, SocketConfig
 from voiceauthd.config.setting import Section, Setting
 
 __all__ = [

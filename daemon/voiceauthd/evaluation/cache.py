@@ -20,10 +20,10 @@ from voiceauthd.config.schema import SpeechConfig
 from voiceauthd.embed import batch, campplus, campplus_net, embedding, fbank, wavlm
 from voiceauthd.embed.embedding import ModelId
 from voiceauthd.errors import AudioError, StorageError
-from voiceauthd.evaluation import hearing, takes
+from voiceauthd.evaluation import embed_recording, embedded_recording
+from voiceauthd.evaluation.embed_recording import Job
 from voiceauthd.evaluation.files import make_folder, write_whole
-from voiceauthd.evaluation.hearing import Job
-from voiceauthd.pipeline import path as pipeline_path
+from voiceauthd.pipeline import recogniser
 from voiceauthd.speech import bandwidth, quality, segmenter, vad, window
 
 VERSION = 1
@@ -44,9 +44,9 @@ CODE = (
     embedding,
     fbank,
     wavlm,
-    pipeline_path,
-    hearing,
-    takes,
+    recogniser,
+    embed_recording,
+    embedded_recording,
 )
 """Modules whose source is a part of the key: a stale figure is worse than a slow one."""
 

@@ -18,7 +18,7 @@ import numpy as np
 from voiceauthd.audio.block import RATE, Samples
 from voiceauthd.audio.file import read_recording
 from voiceauthd.errors import AudioError, UsageError
-from voiceauthd.evaluation.takes import Take
+from voiceauthd.evaluation.embedded_recording import EmbeddedSpeech
 from voiceauthd.speech.quality import power
 
 LEVELS_DB = (20.0, 10.0, 5.0, 0.0)
@@ -126,7 +126,7 @@ def open_library(folder: Path) -> Library:
     return Library(folder, digests, left_out)
 
 
-def noises(tests: Mapping[str, Take], library: Library, snr_db: float, seed: int) -> Mapping[str, AddNoise]:
+def noises(tests: Mapping[str, EmbeddedSpeech], library: Library, snr_db: float, seed: int) -> Mapping[str, AddNoise]:
     """The noise for each test, by path, at this ratio."""
     found = {}
     for path, take in tests.items():
@@ -141,7 +141,7 @@ def rooms(tests: Sequence[str], library: Library, seed: int) -> Mapping[str, Rev
     return {path: Reverberate(library.folder / file, library.digests[file]) for path, file in drawn.items()}
 
 
-def speech_level(take: Take) -> float | None:
+def speech_level(take: EmbeddedSpeech) -> float | None:
     """The mean power of the frames with speech, in dBFS; None without a window."""
     weights = [window.quality.net_speech for window in take.windows]
     if not sum(weights) > 0.0:

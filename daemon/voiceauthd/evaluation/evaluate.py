@@ -12,15 +12,15 @@ from voiceauthd.config.schema import Config
 from voiceauthd.embed.embedding import Embedder, ModelId
 from voiceauthd.evaluation.cache import Cache
 from voiceauthd.evaluation.degrade import LEVELS_DB, Library, noises, open_library, rooms
-from voiceauthd.evaluation.figures import Figures, Scored, measure
-from voiceauthd.evaluation.gates import Refusals, refusals
-from voiceauthd.evaluation.hearing import Change, Job
+from voiceauthd.evaluation.embed_recording import Change, Job
+from voiceauthd.evaluation.embedded_recording import EmbeddedRecording, EmbeddedSpeech
+from voiceauthd.evaluation.embedding_workers import EmbeddingWorkers
+from voiceauthd.evaluation.error_rates import ErrorRates, ScoredTrials, measure
 from voiceauthd.evaluation.metrics import Bools, Floats
+from voiceauthd.evaluation.refusals import Refusals, refusals
 from voiceauthd.evaluation.scorer import Enrolments, Scorer, Tests
 from voiceauthd.evaluation.sessions import PolicySessions, simulate
-from voiceauthd.evaluation.takes import Hearing, Take
 from voiceauthd.evaluation.trials import Trial, TrialList
-from voiceauthd.evaluation.workers import Ears
 
 CUTS = (1.0, 1.5, 2.0, 3.0, 5.0)
 """Seconds of net speech that tests are cut to."""
@@ -33,7 +33,7 @@ Scoring = Callable[[Sequence[Trial], Enrolments, Sequence[Tests]], Scorer]
 
 
 @dataclass(frozen=True, slots=True)
-class Wishes:
+class EvaluationOptions:
     """What is asked of an evaluation.
 
     resamples    of the speakers, for the intervals; 0: none
@@ -65,10 +65,10 @@ class Evaluation:
     listed: TrialList
     model: ModelId
     scorer: Scorer
-    wishes: Wishes
-    scored: Scored
-    pooled: Figures
-    tables: Mapping[str, Mapping[str, Figures]]
+    wishes: EvaluationOptions
+    scored: ScoredTrials
+    pooled: ErrorRates
+    tables: Mapping[str, Mapping[str, ErrorRates]]
     tests: Tests
     shorter: Mapping[str, int]
     sessions: Sequence[PolicySessions]
@@ -77,7 +77,7 @@ class Evaluation:
 
 
 def evaluate(
-    listed: TrialList, config: Config, embedder: Embedder, scoring: Scoring, wishes: Wishes, tell: Tell
+    listed: TrialList, config: Config, embedder: Embedder, scoring: Scoring, wishes: EvaluationOptions, tell: Tell
 ) -> Evaluation:
     """Hears every recording of the list, scores every trial, and measures.
 
@@ -87,13 +87,13 @@ def evaluate(
     noise = open_library(wishes.noise) if wishes.noise is not None else None
     rir = open_library(wishes.rir) if wishes.rir is not None else None
     cache = Cache(wishes.cache, embedder.model, config.speech) if wishes.cache is not None else None
-    ears = Ears(config.model, config.speech, embedder, cache)
-    enrolments, tests, cut = hear(listed, ears, CUTS, tell)
+    workers = EmbeddingWorkers(config.model, config.speech, embedder, cache)
+    enrolments, tests, cut = hear(listed, workers, CUTS, tell)
     scorer = scoring(listed.trials, enrolments, [*cut, tests])
     sets = {
         "by_net_speech": {f"{seconds:g}": each for seconds, each in zip(CUTS, cut, strict=True)},
-        "by_noise": _in_noise(listed, ears, tests, noise, wishes.seed, tell) if noise is not None else {},
-        "by_room": _in_rooms(listed, ears, tests, rir, wishes.seed, tell) if rir is not None else {},
+        "by_noise": _in_noise(listed, workers, tests, noise, wishes.seed, tell) if noise is not None else {},
+        "by_room": _in_rooms(listed, workers, tests, rir, wishes.seed, tell) if rir is not None else {},
     }
     tell("scoring", 0, 1)
     whole, changed = _score(listed.trials, enrolments, tests, sets, scorer)
@@ -176,8 +176,8 @@ def by_condition(trials: Sequence[Trial]) -> dict[str, Bools]:
 
 
 def hear(
-    listed: TrialList, ears: Ears, cuts: Sequence[float], tell: Tell
-) -> tuple[dict[str, list[Take]], Tests, list[Tests]]:
+    listed: TrialList, workers: EmbeddingWorkers, cuts: Sequence[float], tell: Tell
+) -> tuple[dict[str, list[EmbeddedSpeech]], Tests, list[Tests]]:
     """The takes of each enrolment, the tests, and the tests for each cut, seconds of net speech.
 
     Raises `AudioError` for a recording that cannot be read.
@@ -187,7 +187,7 @@ def hear(
     files = list(dict.fromkeys(file for enrolment in listed.enrolments.values() for file in enrolment.files))
     jobs = [Job(listed.folder / path, places[path], tuple(cuts)) for path in paths]
     jobs += [Job(listed.folder / file, places[file]) for file in files]
-    heard = ears.hear(jobs, lambda done, of: tell("hearing", done, of))
+    heard = workers.hear(jobs, lambda done, of: tell("hearing", done, of))
     tests = dict(zip(paths, heard[: len(paths)], strict=True))
     takes = {file: hearing.whole for file, hearing in zip(files, heard[len(paths) :], strict=True)}
     enrolments = {name: [takes[file] for file in each.files] for name, each in listed.enrolments.items()}
@@ -195,25 +195,31 @@ def hear(
     return enrolments, {path: hearing.whole for path, hearing in tests.items()}, cut
 
 
-def _takes(tests: Mapping[str, Hearing], cut: int) -> Tests:
+def _takes(tests: Mapping[str, EmbeddedRecording], cut: int) -> Tests:
     return {path: hearing.cuts[cut] for path, hearing in tests.items()}
 
 
-def _in_noise(listed: TrialList, ears: Ears, tests: Tests, library: Library, seed: int, tell: Tell) -> dict[str, Tests]:
+def _in_noise(
+    listed: TrialList, workers: EmbeddingWorkers, tests: Tests, library: Library, seed: int, tell: Tell
+) -> dict[str, Tests]:
     return {
-        f"{level:g}": _changed(listed, ears, noises(tests, library, level, seed), f"noise at {level:g} dB", tell)
+        f"{level:g}": _changed(listed, workers, noises(tests, library, level, seed), f"noise at {level:g} dB", tell)
         for level in LEVELS_DB
     }
 
 
-def _in_rooms(listed: TrialList, ears: Ears, tests: Tests, library: Library, seed: int, tell: Tell) -> dict[str, Tests]:
-    return {"rooms": _changed(listed, ears, rooms(list(tests), library, seed), "rooms", tell)}
+def _in_rooms(
+    listed: TrialList, workers: EmbeddingWorkers, tests: Tests, library: Library, seed: int, tell: Tell
+) -> dict[str, Tests]:
+    return {"rooms": _changed(listed, workers, rooms(list(tests), library, seed), "rooms", tell)}
 
 
-def _changed(listed: TrialList, ears: Ears, changes: Mapping[str, Change], what: str, tell: Tell) -> Tests:
+def _changed(
+    listed: TrialList, workers: EmbeddingWorkers, changes: Mapping[str, Change], what: str, tell: Tell
+) -> Tests:
     places = listed.places()
     jobs = [Job(listed.folder / path, places[path], change=change) for path, change in changes.items()]
-    heard = ears.hear(jobs, lambda done, of: tell(what, done, of))
+    heard = workers.hear(jobs, lambda done, of: tell(what, done, of))
     return {path: hearing.whole for path, hearing in zip(changes, heard, strict=True)}
 
 
@@ -223,7 +229,7 @@ def _score(
     tests: Tests,
     sets: Mapping[str, Mapping[str, Tests]],
     scorer: Scorer,
-) -> tuple[Scored, dict[str, dict[str, Scored]]]:
+) -> tuple[ScoredTrials, dict[str, dict[str, ScoredTrials]]]:
     """The trials with the scores of the tests; and with those of each set of tests, by table and name."""
     others = [each for table in sets.values() for each in table.values()]
     scores = iter(scorer(trials, enrolments, [tests, *others]))
@@ -233,21 +239,21 @@ def _score(
     }
 
 
-def _scored(trials: Sequence[Trial], scores: Floats, *, llr: bool) -> Scored:
+def _scored(trials: Sequence[Trial], scores: Floats, *, llr: bool) -> ScoredTrials:
     people: dict[str, int] = {}
     enrolled = [people.setdefault(trial.speaker, len(people)) for trial in trials]
     tested = [people.setdefault(trial.test_speaker, len(people)) for trial in trials]
     target = np.array([trial.target for trial in trials])
-    return Scored(scores, target, np.array(enrolled), np.array(tested), llr)
+    return ScoredTrials(scores, target, np.array(enrolled), np.array(tested), llr)
 
 
 def _measure(
-    whole: Scored, sets: Mapping[str, Mapping[str, Scored]], wishes: Wishes, tell: Tell
-) -> tuple[Figures, dict[str, dict[str, Figures]]]:
+    whole: ScoredTrials, sets: Mapping[str, Mapping[str, ScoredTrials]], wishes: EvaluationOptions, tell: Tell
+) -> tuple[ErrorRates, dict[str, dict[str, ErrorRates]]]:
     total = 1 + sum(len(table) for table in sets.values())
     done = 0
 
-    def figures(scored: Scored) -> Figures:
+    def figures(scored: ScoredTrials) -> ErrorRates:
         nonlocal done
         tell("measuring", done, total)
         done += 1

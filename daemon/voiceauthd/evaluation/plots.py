@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from voiceauthd.errors import UsageError
+from voiceauthd.evaluation.error_rates import ScoredTrials
 from voiceauthd.evaluation.evaluate import Evaluation, by_source
-from voiceauthd.evaluation.figures import Scored
 from voiceauthd.evaluation.metrics import accept, best_ratios, rank
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _det(evaluation: Evaluation) -> Figure:
     return figure
 
 
-def _histograms(scored: Scored) -> Figure:
+def _histograms(scored: ScoredTrials) -> Figure:
     figure, axes = _figure("Scores")
     there = np.isfinite(scored.scores)
     bins = np.histogram_bin_edges(scored.scores[there], BINS) if there.any() else np.linspace(0.0, 1.0, BINS)
@@ -94,7 +94,7 @@ def _histograms(scored: Scored) -> Figure:
     return figure
 
 
-def _calibration(scored: Scored) -> Figure:
+def _calibration(scored: ScoredTrials) -> Figure:
     """What the ratios should have been, by pool-adjacent-violators on the same trials, over what they were."""
     figure, axes = _figure("Calibration")
     ranking = rank(scored.scores, scored.target, missing=0.0)

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from voiceauthd.evaluation.error_rates import CONFIDENCE, NAMES, ErrorRates, Estimate
 from voiceauthd.evaluation.evaluate import Evaluation
-from voiceauthd.evaluation.figures import CONFIDENCE, NAMES, Figure, Figures
 from voiceauthd.evaluation.scorer import Scorer
 from voiceauthd.evaluation.sessions import TRIES, PolicySessions, Share
 
 PERCENT = {"eer", "frr_at_far_1e-2", "frr_at_far_1e-3"}
-"""Figures that a person reads in per cent."""
+"""ErrorRates that a person reads in per cent."""
 
 HEADS = {
     "eer": ("EER", "%"),
@@ -138,7 +138,7 @@ def _backend(scorer: Scorer) -> Iterator[str]:
         yield "; ".join(parts)
 
 
-def _places(evaluation: Evaluation) -> Iterator[tuple[str, Figures]]:
+def _places(evaluation: Evaluation) -> Iterator[tuple[str, ErrorRates]]:
     """Every group of figures with its place in the object, such as "by_source.voxforge"."""
     yield "pooled", evaluation.pooled
     for table, groups in evaluation.tables.items():
@@ -146,7 +146,7 @@ def _places(evaluation: Evaluation) -> Iterator[tuple[str, Figures]]:
             yield f"{table}.{name}", figures
 
 
-def _group(figures: Figures) -> dict[str, Any]:
+def _group(figures: ErrorRates) -> dict[str, Any]:
     found: dict[str, Any] = {
         name: {"value": figure.value, "low": figure.low, "high": figure.high} for name, figure in figures.values.items()
     }
@@ -214,7 +214,7 @@ def _table(evaluation: Evaluation) -> Iterator[str]:
             yield from _rows(name, figures, width, shown)
 
 
-def _rows(name: str, figures: Figures, width: int, shown: Sequence[str]) -> Iterator[str]:
+def _rows(name: str, figures: ErrorRates, width: int, shown: Sequence[str]) -> Iterator[str]:
     counts = _columns(
         f"{figures.target}/{figures.nontarget}",
         f"{figures.rejected_target}/{figures.rejected_nontarget}",
@@ -230,11 +230,11 @@ def _columns(trials: str, rejected: str, speakers: str) -> str:
     return f"{trials:>11}{rejected:>9}{speakers:>7}"
 
 
-def _value(name: str, figure: Figure) -> str:
+def _value(name: str, figure: Estimate) -> str:
     return "-" if figure.value is None else _number(name, figure.value)
 
 
-def _interval(name: str, figure: Figure) -> str:
+def _interval(name: str, figure: Estimate) -> str:
     if figure.low is None or figure.high is None:
         return ""
     return f"{_number(name, figure.low)}–{_number(name, figure.high)}"

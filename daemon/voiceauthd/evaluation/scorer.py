@@ -14,22 +14,22 @@ import numpy as np
 
 from voiceauthd.embed.embedding import ModelId
 from voiceauthd.errors import ModelError
+from voiceauthd.evaluation.embedded_recording import EmbeddedSpeech
 from voiceauthd.evaluation.metrics import Floats
-from voiceauthd.evaluation.takes import Take
 from voiceauthd.evaluation.trials import Trial
 from voiceauthd.profiles.profile import Exemplar, Profile
 from voiceauthd.profiles.take import chunks, pieces
 from voiceauthd.scoring.backend import NO_BACKEND, Backend
+from voiceauthd.scoring.pooled_speech import Pool, PooledSpeech
 from voiceauthd.scoring.similarity import Gallery, compare, make_gallery
-from voiceauthd.scoring.voice import Pool, Voice
 
 ENROLLED = "enrolled"
 """What the only identity in a gallery is called: names of a trial list need not be names of people."""
 
-Enrolments = Mapping[str, Sequence[Take]]
+Enrolments = Mapping[str, Sequence[EmbeddedSpeech]]
 """The takes of each, by `enroll_id`."""
 
-Tests = Mapping[str, Take]
+Tests = Mapping[str, EmbeddedSpeech]
 """By `test_path`; whole, or cut off, or changed."""
 
 
@@ -99,7 +99,7 @@ def score_all(
     return list(scores)
 
 
-def enrol(takes: Sequence[Take], model: ModelId) -> Profile | None:
+def enrol(takes: Sequence[EmbeddedSpeech], model: ModelId) -> Profile | None:
     """A profile of all that was heard, however little; None for nothing, and for exemplars that cancel out."""
     try:
         exemplars = tuple(
@@ -120,7 +120,7 @@ def gallery_of(profile: Profile, model: ModelId, backend: Backend = NO_BACKEND) 
     return make_gallery([profile], model, backend)
 
 
-def pooled(take: Take) -> Voice | None:
+def pooled(take: EmbeddedSpeech) -> PooledSpeech | None:
     """All speech of a test as one voice; None without a window, and for embeddings that cancel out."""
     pool = Pool()
     try:
@@ -133,9 +133,9 @@ def pooled(take: Take) -> Voice | None:
         raise
 
 
-def pooled_sets(sets: Sequence[Tests]) -> list[dict[str, Voice | None]]:
+def pooled_sets(sets: Sequence[Tests]) -> list[dict[str, PooledSpeech | None]]:
     """Of each set, the tests as voices. What a cut left whole is one take in several sets, and pooled once."""
-    known: dict[int, Voice | None] = {}
+    known: dict[int, PooledSpeech | None] = {}
     for tests in sets:
         for take in tests.values():
             if id(take) not in known:

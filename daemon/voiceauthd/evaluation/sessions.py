@@ -20,18 +20,18 @@ from voiceauthd.audio.block import RATE
 from voiceauthd.config.schema import Config
 from voiceauthd.embed.embedding import Embedding, ModelId
 from voiceauthd.errors import ModelError
-from voiceauthd.evaluation.figures import CONFIDENCE
+from voiceauthd.evaluation.embedded_recording import EmbeddedSpeech, on_one_clock
+from voiceauthd.evaluation.error_rates import CONFIDENCE
 from voiceauthd.evaluation.scorer import ENROLLED, Enrolments, Scorer, Tests, enrol, gallery_of
-from voiceauthd.evaluation.takes import Take, on_one_clock
 from voiceauthd.evaluation.trials import Trial
 from voiceauthd.profiles.profile import Profile
+from voiceauthd.scoring.confidence_limits import clopper_pearson
 from voiceauthd.scoring.decide import Rule
 from voiceauthd.scoring.decision import Outcome
-from voiceauthd.scoring.limits import clopper_pearson
 from voiceauthd.scoring.policy import NAMES, make_policies
 from voiceauthd.scoring.sequential import Compare, Verification
 from voiceauthd.scoring.similarity import compare
-from voiceauthd.speech.gate import refusal
+from voiceauthd.speech.quality_gate import refusal
 from voiceauthd.speech.window import Window
 
 TRIES = 3
@@ -182,7 +182,7 @@ def _sessions(
             yield own, profile
 
 
-def _heard(takes: Sequence[Take]) -> Heard:
+def _heard(takes: Sequence[EmbeddedSpeech]) -> Heard:
     return tuple(each for take in on_one_clock(takes) for each in zip(take.windows, take.embeddings, strict=True))
 
 

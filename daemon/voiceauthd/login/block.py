@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from voiceauthd.client.pam_asked import LONGEST, POLICIES, SHORTEST
+from voiceauthd.client.pam_arguments import LONGEST, POLICIES, SHORTEST
 from voiceauthd.errors import UsageError
 from voiceauthd.login.pamfile import Entry, lines_of, parse, refusal
 

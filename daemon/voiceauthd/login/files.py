@@ -26,7 +26,7 @@ BACKUPS = Path("/var/backups/voiceauthd/pam.d")
 MAX_SIZE = 64 * 1024
 """Bytes of a file. The largest that systems come with have about 5,000."""
 
-PATIENCE = 10.0
+LOCK_TIMEOUT = 10.0
 """Seconds that another `voiceauth pam` may take."""
 
 ROOT = 0
@@ -69,10 +69,10 @@ class PamFolder:
     @contextmanager
     def change(self) -> Iterator[None]:
         """Nobody else changes this folder by voiceauth meanwhile. Raises `DeniedError` unless this is root, `BusyError`
-        after `PATIENCE` seconds."""
+        after `LOCK_TIMEOUT` seconds."""
         if os.geteuid() != ROOT:
             raise DeniedError(f"only root may change {self.path}: use sudo, or see the change with --dry-run")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + LOCK_TIMEOUT
         while True:
             try:
                 fcntl.flock(self._folder, fcntl.LOCK_EX | fcntl.LOCK_NB)

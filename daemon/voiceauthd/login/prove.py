@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from voiceauthd.client.client import Client
-from voiceauthd.client.owner import peer_uid, user_ids
+from voiceauthd.client.socket_owner import peer_uid, user_ids
 from voiceauthd.errors import DeniedError, NotRunningError, UsageError, VoiceauthError
 from voiceauthd.login.password import Answer, ask_pam
 from voiceauthd.protocol import errors

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from voiceauthd.client.services import GIVES_ROOT, NEVER, REMOTE
+from voiceauthd.client.pam_services import GIVES_ROOT, NEVER, REMOTE
 from voiceauthd.errors import StorageError, UsageError, VoiceauthError
 from voiceauthd.login.block import BEGIN, HELPER, Block, find, with_block, without
 from voiceauthd.login.files import PamFolder, keep

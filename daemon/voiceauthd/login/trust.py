@@ -13,7 +13,7 @@ from voiceauthd.login.block import HELPER
 MAX_LINKS = 40
 """Links on the way to a file, as the kernel follows them."""
 
-PATIENCE = 20.0
+HELPER_TIMEOUT = 20.0
 """Seconds for a helper that is to say no at once, on a machine that is busy."""
 
 ROOT = 0
@@ -51,7 +51,7 @@ def _ends_well(helper: str) -> str:
     """A helper that was cut off, or is another command, may end with 0 whatever it is asked: everybody would get in."""
     try:
         ended = subprocess.run(
-            [helper], env={}, stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, check=False
+            [helper], env={}, stdin=subprocess.DEVNULL, capture_output=True, timeout=HELPER_TIMEOUT, check=False
         )
     except (OSError, subprocess.SubprocessError) as problem:
         return f"{helper} does not run: {problem}"

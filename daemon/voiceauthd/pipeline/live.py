@@ -2,7 +2,7 @@
 
     source --> capture thread: Segmenter --> WindowQueue --> worker thread: Recogniser --> publish
 
-`publish` is called from both threads and must not block. It gets every happening once, in order, save that the
+`publish` is called from both threads and must not block. It gets every pipeline_event once, in order, save that the
 beginning of an utterance and the state of the source overtake the windows that still wait; the end of a finite source
 does not.
 """
@@ -20,22 +20,22 @@ from dataclasses import dataclass
 from voiceauthd.audio.block import RATE, Block, Source
 from voiceauthd.config.schema import AudioConfig, QueueConfig
 from voiceauthd.errors import AudioError, SourceError
-from voiceauthd.pipeline.happening import Dropped, Happening, Listening, SourceChanged, SourceState
-from voiceauthd.pipeline.path import Failed, Recogniser, Refused
-from voiceauthd.pipeline.queue import Item, WindowQueue
+from voiceauthd.pipeline.events import MarkReached, PipelineEvent, SourceChanged, SourceState, WindowsDropped
+from voiceauthd.pipeline.recogniser import FailedWindow, Recogniser, RefusedWindow
+from voiceauthd.pipeline.window_queue import Item, WindowQueue
 from voiceauthd.speech.segmenter import Segmenter
 from voiceauthd.speech.window import SpeechBegan, SpeechEnded, Window
 
 log = logging.getLogger(__name__)
 
-PATIENCE = 0.25
+POLL_INTERVAL = 0.25
 """Seconds that either thread waits for work before it shows that it is alive."""
 
-UNHURRIED = 0.2
+IDLE_BLOCK_SECONDS = 0.2
 """Seconds of sound that are taken at a time while nobody speaks: fewer wake-ups. The beginning of speech is noticed
 later by that; no window is."""
 
-RECENT = 1000
+TIMINGS_KEPT = 1000
 """So many forwards and latencies are kept for the medians in the status."""
 
 
@@ -65,7 +65,7 @@ class Live:
         recogniser: Recogniser,
         audio: AudioConfig,
         queue: QueueConfig,
-        publish: Callable[[Happening], None],
+        publish: Callable[[PipelineEvent], None],
     ) -> None:
         self._source = source
         self._segmenter = segmenter
@@ -81,8 +81,8 @@ class Live:
         self._marks: deque[tuple[int, float]] = deque()
         self._mark_numbers = itertools.count(1)
         self._cut = self._embedded = self._refused = self._failed = self._reopened = 0
-        self._latencies: deque[float] = deque(maxlen=RECENT)
-        self._forwards: deque[float] = deque(maxlen=RECENT)
+        self._latencies: deque[float] = deque(maxlen=TIMINGS_KEPT)
+        self._forwards: deque[float] = deque(maxlen=TIMINGS_KEPT)
         self.failure: AudioError | None = None  # why a file could not be read, or not to its end
         self.over = False  # the end of a finite source was published, or is about to be: nothing follows
         self.capture_alive = self.worker_alive = time.monotonic()
@@ -122,7 +122,7 @@ class Live:
             self._needs -= 1
 
     def mark(self) -> int:
-        """Only sound from now on shall count. Published as `Listening` with this number once that is so.
+        """Only sound from now on shall count. Published as `MarkReached` with this number once that is so.
 
         The utterance that is under way is ended there, so that no window holds sound of before.
         """
@@ -223,7 +223,7 @@ class Live:
         if self._state.state is SourceState.ENDED:
             self._serve_marks(None)  # so that whoever waits learns that no sound will come
         with self._woken:
-            self._woken.wait_for(lambda: self._stopping or self._wanted(), PATIENCE)
+            self._woken.wait_for(lambda: self._stopping or self._wanted(), POLL_INTERVAL)
 
     def _ensure_open(self) -> None:
         if self._state.state is SourceState.OPEN:
@@ -239,7 +239,7 @@ class Live:
     def _listen(self) -> bool:
         """Whether sound came. A device that opens and stays dumb is not back."""
         hurried = self._marks or not self._segmenter.idle
-        block = self._source.read(PATIENCE, 0.0 if hurried else UNHURRIED)
+        block = self._source.read(POLL_INTERVAL, 0.0 if hurried else IDLE_BLOCK_SECONDS)
         if block is None:
             return False
         self._serve_marks(block)
@@ -256,7 +256,7 @@ class Live:
             self._marks.popleft()
             self._deliver_flush()
             self._segmenter.reset()
-            self._publish(Listening(number, self._segmenter.utterances))
+            self._publish(MarkReached(number, self._segmenter.utterances))
 
     def _lose(self, failure: SourceError, backoff: float) -> None:
         log.warning("%s; trying again in %.1f s", failure, backoff)
@@ -267,7 +267,7 @@ class Live:
         while not self._stopping and self._wanted() and (left := deadline - time.monotonic()) > 0:
             self.capture_alive = time.monotonic()
             with self._woken:
-                self._woken.wait(min(left, PATIENCE))
+                self._woken.wait(min(left, POLL_INTERVAL))
 
     def _deliver_flush(self) -> None:
         for found in self._segmenter.flush(time.monotonic()):
@@ -283,9 +283,9 @@ class Live:
     def _enqueue(self, item: Item) -> None:
         if self._source.live:
             if dropped := self._queue.offer(item):
-                self._publish(Dropped(dropped))
+                self._publish(WindowsDropped(dropped))
             return
-        while not self._stopping and not self._queue.put(item, PATIENCE):
+        while not self._stopping and not self._queue.put(item, POLL_INTERVAL):
             self.capture_alive = time.monotonic()  # it waits because the worker is slow, not because it hangs
 
     def _change(self, state: SourceState, detail: str) -> None:
@@ -299,7 +299,7 @@ class Live:
     def _work(self) -> None:
         while not self._stopping:
             self.worker_alive = time.monotonic()
-            items = self._queue.take(self._batch, PATIENCE)
+            items = self._queue.take(self._batch, POLL_INTERVAL)
             windows = [item for item in items if isinstance(item, Window)]
             if windows:
                 self._recognise(windows)
@@ -310,10 +310,10 @@ class Live:
 
     def _recognise(self, windows: list[Window]) -> None:
         for result in self._recogniser.recognise(windows):
-            if isinstance(result, Failed):
+            if isinstance(result, FailedWindow):
                 self._failed += 1
                 log.error("a window could not be embedded: %s", result.detail)
-            elif isinstance(result, Refused):
+            elif isinstance(result, RefusedWindow):
                 self._refused += 1
             else:
                 self._embedded += 1

@@ -18,8 +18,8 @@ from voiceauthd.profiles.document import check_model
 from voiceauthd.profiles.names import check_condition, check_name, name_key
 from voiceauthd.profiles.profile import MAX_EXEMPLARS, Exemplar, Profile, new_uid, timestamp
 from voiceauthd.profiles.take import LEAST_OF_CHUNK, Chunk, chunks, mean_snr, pieces, quality
-from voiceauthd.profiles.verdict import ADVICE, Limits, TakeVerdict, refusal
-from voiceauthd.speech.gate import flags
+from voiceauthd.profiles.take_verdict import ADVICE, Limits, TakeVerdict, refusal
+from voiceauthd.speech.quality_gate import flags
 from voiceauthd.speech.window import Quality, Window
 
 MIN_SPEECH = 1.0

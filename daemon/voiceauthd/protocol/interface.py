@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from voiceauthd.errors import UsageError
-from voiceauthd.protocol.language import (
+from voiceauthd.protocol.varlink_language import (
     Array,
     Declarations,
     Dictionary,

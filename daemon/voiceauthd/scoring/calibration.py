@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from voiceauthd.embed.embedding import ModelId
 from voiceauthd.errors import StorageError
-from voiceauthd.scoring.limits import clopper_pearson
+from voiceauthd.scoring.confidence_limits import clopper_pearson
 
 INPUTS = ("normalised", "level", "log_net_speech", "normalised_log_net_speech", "log_exemplars", "snr_db")
 """What is weighed, in the order of `Calibration.weights`."""

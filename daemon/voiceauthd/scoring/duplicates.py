@@ -13,8 +13,8 @@ from voiceauthd.profiles.names import name_key
 from voiceauthd.profiles.profile import Exemplar, Profile
 from voiceauthd.profiles.take import mean_snr
 from voiceauthd.scoring.decide import Rule
+from voiceauthd.scoring.pooled_speech import PooledSpeech
 from voiceauthd.scoring.similarity import Gallery, compare
-from voiceauthd.scoring.voice import Voice
 
 
 def enrolled_as(profile: Profile, gallery: Gallery, rule: Rule) -> str | None:
@@ -40,8 +40,8 @@ def enrolled_as(profile: Profile, gallery: Gallery, rule: Rule) -> str | None:
     return max(found)[1] if found else None
 
 
-def _voice(profile: Profile, exemplars: Sequence[Exemplar]) -> Voice:
-    return Voice(
+def _voice(profile: Profile, exemplars: Sequence[Exemplar]) -> PooledSpeech:
+    return PooledSpeech(
         Embedding(unit_mean([exemplar.vector for exemplar in exemplars]), profile.model),
         sum(exemplar.net_speech for exemplar in exemplars),
         mean_snr((exemplar.snr_db, exemplar.net_speech) for exemplar in exemplars),

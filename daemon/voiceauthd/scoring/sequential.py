@@ -16,10 +16,10 @@ from voiceauthd.config.schema import VerifyConfig
 from voiceauthd.embed.embedding import Embedding
 from voiceauthd.scoring.decide import UNUSABLE, Rule, identify, verify
 from voiceauthd.scoring.decision import Decision, Identified, Outcome, Recognition, Score
-from voiceauthd.scoring.voice import Pool, Voice
+from voiceauthd.scoring.pooled_speech import Pool, PooledSpeech
 from voiceauthd.speech.window import Window
 
-Compare = Callable[[Voice], list[Score]]
+Compare = Callable[[PooledSpeech], list[Score]]
 
 Verdict = TypeVar("Verdict", Decision, Identified)
 
@@ -66,7 +66,7 @@ class Sequential(Generic[Verdict]):
         """The decision when the model gave nothing that can be used. Accepts nobody."""
 
     @abstractmethod
-    def _judge(self, voice: Voice) -> Verdict: ...
+    def _judge(self, voice: PooledSpeech) -> Verdict: ...
 
     @abstractmethod
     def _clear(self, verdict: Verdict) -> bool:
@@ -97,7 +97,7 @@ class Verification(Sequential[Decision]):
         """See `Sequential`."""
         return Decision(Outcome.REJECT, "embedding_failed")
 
-    def _judge(self, voice: Voice) -> Decision:
+    def _judge(self, voice: PooledSpeech) -> Decision:
         return verify(self.name, self._compare(voice), voice.net_speech, voice.agreement, self.rule)
 
     def _clear(self, verdict: Decision) -> bool:
@@ -115,7 +115,7 @@ class Identification(Sequential[Identified]):
         """See `Sequential`."""
         return Identified(Recognition.UNDECIDED, "embedding_failed")
 
-    def _judge(self, voice: Voice) -> Identified:
+    def _judge(self, voice: PooledSpeech) -> Identified:
         return identify(self._compare(voice), voice.net_speech, voice.agreement, self.rule)
 
     def _clear(self, verdict: Identified) -> bool:

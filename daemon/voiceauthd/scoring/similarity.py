@@ -18,7 +18,7 @@ from voiceauthd.profiles.profile import Profile
 from voiceauthd.scoring.backend import NO_BACKEND, Backend
 from voiceauthd.scoring.calibration import Evidence
 from voiceauthd.scoring.decision import Score
-from voiceauthd.scoring.voice import Voice
+from voiceauthd.scoring.pooled_speech import PooledSpeech
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +58,7 @@ def make_gallery(profiles: Iterable[Profile], model: ModelId, backend: Backend =
     return Gallery(model, backend, tuple(names), centroids, tuple(counts), levels, tuple(bounds))
 
 
-def compare(voice: Voice, gallery: Gallery) -> list[Score]:
+def compare(voice: PooledSpeech, gallery: Gallery) -> list[Score]:
     """A score for each identity, best first; one that is not a number comes last.
 
     Raises `ModelError`, reason `wrong_model`, if the voice is of another model than the gallery.
@@ -73,7 +73,7 @@ def compare(voice: Voice, gallery: Gallery) -> list[Score]:
     )
 
 
-def weigh(voice: Voice, gallery: Gallery) -> list[tuple[float, Evidence]]:
+def weigh(voice: PooledSpeech, gallery: Gallery) -> list[tuple[float, Evidence]]:
     """For each identity, in the gallery's order: the cosine with its closest condition, and what a calibration weighs.
 
     Raises `ModelError`, reason `wrong_model`, if the voice is of another model than the gallery.

@@ -26,7 +26,7 @@ from voiceauthd.protocol.wire import (
     parse_request,
 )
 from voiceauthd.server.call import Send
-from voiceauthd.server.disconnect_watch import HangupWatch, has_hung_up
+from voiceauthd.server.disconnect_watch import DisconnectWatch, is_disconnected
 from voiceauthd.server.event_queue import SlowSubscriberError
 from voiceauthd.server.peer import Peer
 
@@ -74,7 +74,7 @@ class Connection(asyncio.BufferedProtocol):
         self,
         peer: Peer,
         answer: Answer,
-        watch: HangupWatch,
+        watch: DisconnectWatch,
         *,
         in_flight: int,
         on_end: Callable[[Connection], None],
@@ -138,7 +138,7 @@ class Connection(asyncio.BufferedProtocol):
                 self._accept(raw)
         self._input_ended = True
         self._wake.set()
-        if has_hung_up(self._descriptor):
+        if is_disconnected(self._descriptor):
             self._transport.abort()
         else:
             self._watch.add(self._descriptor, self._transport.abort)

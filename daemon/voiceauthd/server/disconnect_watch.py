@@ -12,14 +12,14 @@ import select
 from collections.abc import Callable
 
 
-def has_hung_up(descriptor: int) -> bool:
+def is_disconnected(descriptor: int) -> bool:
     """Whether both directions of a connection are closed: nobody is there to read an answer."""
     poll = select.poll()
     poll.register(descriptor, 0)
     return any(event & (select.POLLHUP | select.POLLERR) for _, event in poll.poll(0))
 
 
-class HangupWatch:
+class DisconnectWatch:
     """Calls back, once, when the client of a watched connection is gone. Belongs to the event loop's thread."""
 
     def __init__(self) -> None:

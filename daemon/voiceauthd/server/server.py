@@ -15,7 +15,7 @@ from voiceauthd.config.schema import SocketConfig
 from voiceauthd.protocol.errors import TOO_MANY_CONNECTIONS
 from voiceauthd.protocol.wire import EITHER, Reply, encode_reply
 from voiceauthd.server.connection import Connection
-from voiceauthd.server.disconnect_watch import HangupWatch
+from voiceauthd.server.disconnect_watch import DisconnectWatch
 from voiceauthd.server.dispatch import Dispatcher, Handler
 from voiceauthd.server.listener import Listener
 from voiceauthd.server.peer import Peer, peer_uid, read_peer
@@ -56,7 +56,7 @@ class Server:
         self._welcomes: set[asyncio.Task[None]] = set()
         self._accepting: asyncio.Task[None] | None = None
         self._listener: Listener | None = None
-        self._watch: HangupWatch | None = None
+        self._watch: DisconnectWatch | None = None
         # Names of users may come over the network; a slow answer must delay new connections only.
         self._names = ThreadPoolExecutor(2, "peer-name")
 
@@ -72,7 +72,7 @@ class Server:
     async def start(self, listener: Listener) -> None:
         """Serves from now on. The listener is the server's, and is closed by `stop`."""
         self._listener = listener
-        self._watch = HangupWatch()
+        self._watch = DisconnectWatch()
         self._accepting = asyncio.get_running_loop().create_task(self._accept(listener.socket))
 
     async def stop(self, deadline: float) -> None:

@@ -17,7 +17,7 @@ from voiceauthd.config.schema import AuditConfig
 from voiceauthd.errors import DeniedError, StorageError, VoiceauthError, WithdrawnError
 from voiceauthd.server.call import CallError
 from voiceauthd.server.peer import Peer
-from voiceauthd.service.background import in_thread
+from voiceauthd.service.threads import in_thread
 
 log = logging.getLogger(__name__)
 

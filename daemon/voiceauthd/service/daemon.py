@@ -1,7 +1,7 @@
 """The daemon's life: the socket first, then the model, then READY; reload; and stopping in order, within two seconds.
 
 signals, calls ──> event loop (this thread) ──> clients
-capture thread, worker thread ──> Hub ──┘
+capture thread, worker thread ──> EventBus ──┘
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from voiceauthd.server.server import Server
 from voiceauthd.server.socket_activation import inherited_socket
 from voiceauthd.service.access import Access
 from voiceauthd.service.auditing import Auditor
-from voiceauthd.service.background import in_thread
 from voiceauthd.service.engine import Engine, build_engine
-from voiceauthd.service.hub import Hub
+from voiceauthd.service.event_bus import EventBus
 from voiceauthd.service.lockout import Lockout
 from voiceauthd.service.methods import Methods
 from voiceauthd.service.monitoring import events
 from voiceauthd.service.replies import Reply
 from voiceauthd.service.state import State
 from voiceauthd.service.status import status_line
+from voiceauthd.service.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +67,7 @@ class Daemon:
         self._reloads: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._hub = Hub(self._loop, config.socket.events_queued)
+        self._hub = EventBus(self._loop, config.socket.events_queued)
         folder = state_folder(config)
         audit = AuditLog(folder / "audit", config.audit.size * 1024, config.audit.files)
         lockout = Lockout(folder / "lockout.json", config.lockout)

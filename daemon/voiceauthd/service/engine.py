@@ -16,9 +16,9 @@ from voiceauthd.config.schema import Config
 from voiceauthd.embed.embedding import Embedder
 from voiceauthd.embed.load import load_embedder
 from voiceauthd.errors import ModelError
-from voiceauthd.pipeline.happening import Happening
+from voiceauthd.pipeline.events import PipelineEvent
 from voiceauthd.pipeline.live import Live
-from voiceauthd.pipeline.path import Recogniser
+from voiceauthd.pipeline.recogniser import Recogniser
 from voiceauthd.profiles.enrolment import WITHIN_ONE_VOICE
 from voiceauthd.profiles.keys import KEY_FILE, load_keys
 from voiceauthd.profiles.store import ProfileStore
@@ -59,7 +59,7 @@ class Engine:
             raise
 
 
-def build_engine(config: Config, publish: Callable[[Happening], None], old: Engine | None = None) -> Engine:
+def build_engine(config: Config, publish: Callable[[PipelineEvent], None], old: Engine | None = None) -> Engine:
     """A new engine; `live` is not started. What `old` has and the configuration leaves as it was is used again, and
     changes only with `refresh`.
 

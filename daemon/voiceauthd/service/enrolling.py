@@ -16,15 +16,15 @@ import numpy as np
 from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.config.schema import Config
 from voiceauthd.errors import AudioError
-from voiceauthd.pipeline.happening import SourceChanged, SourceState
-from voiceauthd.pipeline.path import Heard, Recogniser, Refused, follow
+from voiceauthd.pipeline.events import SourceChanged, SourceState
+from voiceauthd.pipeline.recogniser import Recogniser, RefusedWindow, ScoredWindow, follow
 from voiceauthd.profiles.enrolment import Enrolment
-from voiceauthd.profiles.verdict import TakeVerdict
+from voiceauthd.profiles.take_verdict import TakeVerdict
 from voiceauthd.protocol.interface import MismatchError
 from voiceauthd.server.call import Call
-from voiceauthd.service.background import in_thread
-from voiceauthd.service.ear import Ear
 from voiceauthd.service.replies import Reply, quality_reply
+from voiceauthd.service.request_audio import RequestAudio
+from voiceauthd.service.threads import in_thread
 from voiceauthd.speech.segmenter import Segmenter
 from voiceauthd.speech.window import SpeechBegan, SpeechEnded
 
@@ -113,19 +113,19 @@ class Session:
         longest = config.enroll.timeout
         self._seconds = longest if timeout is None else min(timeout, longest)
 
-    async def from_microphone(self, ear: Ear) -> None:
+    async def from_microphone(self, ear: RequestAudio) -> None:
         """Takes utterance after utterance until there is enough speech, or the time is over."""
         await ear.ready()
         await self._tell("listening")
         deadline = asyncio.get_running_loop().time() + self._seconds
-        take: list[Heard | Refused] = []
+        take: list[ScoredWindow | RefusedWindow] = []
         judged = 0  # the utterance that was judged last, perhaps in part
         while not self._enrolment.complete:
             sound = await ear.hear(deadline)
             over = sound is None or (isinstance(sound, SourceChanged) and sound.state is SourceState.ENDED)
             if isinstance(sound, SpeechBegan):
                 await self._tell("speech")
-            elif isinstance(sound, Heard | Refused):
+            elif isinstance(sound, ScoredWindow | RefusedWindow):
                 take.append(sound)
             ended = isinstance(sound, SpeechEnded)
             if isinstance(sound, SpeechEnded) and not take and sound.utterance != judged:
@@ -156,10 +156,10 @@ class Session:
         finally:
             gone.set()
 
-    async def _judge(self, take: Sequence[Heard | Refused]) -> None:
+    async def _judge(self, take: Sequence[ScoredWindow | RefusedWindow]) -> None:
         """By what of it passed the gate; by why nothing did, if nothing did."""
-        heard = [result for result in take if isinstance(result, Heard)]
-        refused = [result for result in take if isinstance(result, Refused)]
+        heard = [result for result in take if isinstance(result, ScoredWindow)]
+        refused = [result for result in take if isinstance(result, RefusedWindow)]
         if refused and not heard:
             reason = Counter(result.reason for result in refused).most_common(1)[0][0]
             window = next(result.window for result in refused if result.reason == reason)
@@ -199,15 +199,15 @@ def enrolment_reply(
 
 def _recognise(
     block: Block, segmenter: Segmenter, recogniser: Recogniser, gone: threading.Event
-) -> list[Heard | Refused]:
+) -> list[ScoredWindow | RefusedWindow]:
     """What is heard in a recording, and what did not pass the gate, until `gone` is set. For a thread of its own.
 
     Window by window: the worker thread shares the model, and must not wait for a whole recording.
     """
-    take: list[Heard | Refused] = []
+    take: list[ScoredWindow | RefusedWindow] = []
     for result in follow([block], segmenter, recogniser):
         if gone.is_set():
             break
-        if isinstance(result, Heard | Refused):
+        if isinstance(result, ScoredWindow | RefusedWindow):
             take.append(result)
     return take

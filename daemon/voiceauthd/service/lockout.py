@@ -15,13 +15,13 @@ import msgspec
 from voiceauthd.config.schema import LockoutConfig
 from voiceauthd.errors import LockedError, StorageError
 from voiceauthd.profiles.names import name_key
-from voiceauthd.service.lockoutfile import (
+from voiceauthd.service.lockout_file import (
     MOST_VOICES,
     Book,
     Clock,
     Everybody,
     Failure,
-    Voice,
+    VoiceRecord,
     load_book,
     save_book,
     set_aside,
@@ -97,10 +97,10 @@ class Lockout:
         key, new_key = name_key(old), name_key(new)
         with self._memory:
             if key != new_key and (voice := self._book.voices.pop(key, None)) is not None:
-                there = self._book.voices.get(new_key, Voice())
+                there = self._book.voices.get(new_key, VoiceRecord())
                 locks = [each.locked for each in (voice, there) if each.locked is not None]
                 failures = sorted(voice.failures + there.failures, key=lambda failure: failure.at)
-                self._book.voices[new_key] = Voice(failures, max(locks, default=None))
+                self._book.voices[new_key] = VoiceRecord(failures, max(locks, default=None))
                 self._changed = True
             everybody = self._book.everybody
             if everybody is not None and key in everybody.but:
@@ -120,7 +120,7 @@ class Lockout:
         of_all = None if everybody is None or key in everybody.but else self._of(everybody.since)
         return max((left for left in (own, of_all) if left is not None), default=None)
 
-    def _recent(self, voice: Voice) -> list[Failure]:
+    def _recent(self, voice: VoiceRecord) -> list[Failure]:
         now = self._clock.uptime()
         return [failure for failure in voice.failures if now - failure.at < self.config.within]
 
@@ -128,7 +128,7 @@ class Lockout:
         key = name_key(name)
         if self._left(key) is not None:
             return  # two that were decided at one time: the lock is there already
-        voice = self._book.voices.setdefault(key, Voice())
+        voice = self._book.voices.setdefault(key, VoiceRecord())
         voice.failures = [*self._recent(voice), Failure(self._clock.uptime(), rate)]
         if len(voice.failures) >= self.config.failures:
             log.warning(
@@ -205,6 +205,6 @@ class Lockout:
                 self._unwritten = problem
 
 
-def _last(voice: Voice) -> float:
+def _last(voice: VoiceRecord) -> float:
     times = [failure.at for failure in voice.failures]
     return max(times if voice.locked is None else [*times, voice.locked])

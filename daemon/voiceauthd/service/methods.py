@@ -24,20 +24,20 @@ from voiceauthd.scoring.policy import UNLOCK, Policy, require_usable
 from voiceauthd.scoring.sequential import Identification, Verification
 from voiceauthd.server.call import Call
 from voiceauthd.server.dispatch import Handler
-from voiceauthd.service import listening
+from voiceauthd.service import deciding
 from voiceauthd.service.access import owner_of
 from voiceauthd.service.auditing import AUDITED, failed_outcome
 from voiceauthd.service.claims import Claims
 from voiceauthd.service.context import Context, account, enrolled_name
-from voiceauthd.service.ear import listen
+from voiceauthd.service.duplicate_voice import require_new_voice
 from voiceauthd.service.engine import Engine, least_agreement
 from voiceauthd.service.enrolling import Session, Upload, enrolment_reply, no_such_claim
-from voiceauthd.service.hub import Hub
+from voiceauthd.service.event_bus import EventBus
 from voiceauthd.service.monitoring import events
-from voiceauthd.service.newvoice import require_new_voice
-from voiceauthd.service.profiles import ProfileMethods
+from voiceauthd.service.profile_methods import ProfileMethods
 from voiceauthd.service.proofs import require_provable
 from voiceauthd.service.replies import Reply, model_reply
+from voiceauthd.service.request_audio import listen
 from voiceauthd.service.state import State
 from voiceauthd.service.status import status_reply
 
@@ -50,7 +50,7 @@ CAPABILITIES = ("verify", "identify", "enroll", "monitor", "profiles", "reload")
 class Methods:
     """Answers calls. All of it runs in the event loop's thread, save what writes to the disk or runs the model."""
 
-    def __init__(self, state: State, hub: Hub, reload: Callable[[], Awaitable[list[str]]]) -> None:
+    def __init__(self, state: State, hub: EventBus, reload: Callable[[], Awaitable[list[str]]]) -> None:
         self._state = state
         self._hub = hub
         self._reload = reload
@@ -158,11 +158,11 @@ class Methods:
             self._context.require_in_force(engine)
             self._state.nonces.use(call.parameters.get("nonce"))  # a call that was refused before may be made again
             with listen(self._state, self._hub) as ear:
-                decision = await listening.follow(call, ear, verification, config, {"name": call.parameters["name"]})
+                decision = await deciding.follow(call, ear, verification, config, {"name": call.parameters["name"]})
             decision = await self._settled(call, profile.name, decision, policy)
         ending = f"{decision.outcome.value}, {decision.reason}"
         log.info("verify %r by %s for %s: %s", profile.name, policy.name, call.peer, ending)
-        await call.reply(listening.verified_reply(call, decision, verification, config, scores=scores))
+        await call.reply(deciding.verified_reply(call, decision, verification, config, scores=scores))
 
     async def _settled(self, call: Call, name: str, decision: Decision, policy: Policy) -> Decision:
         """The decision, once the lockout and the audit log have it. What cannot be told of accepts nobody."""
@@ -193,11 +193,11 @@ class Methods:
         recogniser = engine.recogniser
         identification = Identification(recogniser.compare, recogniser.rule, config.verify)
         with self._claims.take(call.name, call.peer.uid), listen(self._state, self._hub) as ear:
-            identified = await listening.follow(call, ear, identification, config, {})
+            identified = await deciding.follow(call, ear, identification, config, {})
         call.outcome, call.reason = identified.recognition.value, identified.reason
         call.about = identified.identity
         log.info("identify for %s: %s, %s", call.peer, identified.recognition.value, identified.reason)
-        await call.reply(listening.identify_reply(identified, identification, config, scores))
+        await call.reply(deciding.identify_reply(identified, identification, config, scores))
 
     async def _monitor(self, call: Call) -> None:
         self._context.require(call)

@@ -6,13 +6,13 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 
-from voiceauthd.pipeline.happening import Happening, SourceChanged, SourceState
-from voiceauthd.pipeline.path import Failed, Heard, Refused
-from voiceauthd.scoring.tracking import Label, Tracker
-from voiceauthd.service.hub import Inbox
+from voiceauthd.pipeline.events import PipelineEvent, SourceChanged, SourceState
+from voiceauthd.pipeline.recogniser import FailedWindow, RefusedWindow, ScoredWindow
+from voiceauthd.service.event_bus import Inbox
 from voiceauthd.service.replies import Reply, event_reply, speaker_reply
 from voiceauthd.service.state import State
 from voiceauthd.speech.window import SpeechBegan, SpeechEnded
+from voiceauthd.tracking.tracker import Label, Tracker
 
 
 async def events(inbox: Inbox, state: State) -> AsyncIterator[tuple[Reply, bool]]:
@@ -42,21 +42,21 @@ async def events(inbox: Inbox, state: State) -> AsyncIterator[tuple[Reply, bool]
             continue
         if item is None:
             return
-        dropped, happening = item
+        dropped, pipeline_event = item
         if dropped:
             sequence += dropped + 1
             yield _dropped(dropped, sequence, state), False
             tracker.lost()
         tracker.rule, tracker.config = state.rule, state.config.monitor
-        ended = isinstance(happening, SourceChanged) and happening.state is SourceState.ENDED
-        for told in _in_order(happening, _follow(tracker, happening)):
+        ended = isinstance(pipeline_event, SourceChanged) and pipeline_event.state is SourceState.ENDED
+        for told in _in_order(pipeline_event, _follow(tracker, pipeline_event)):
             if isinstance(told, Label):
                 event = speaker_reply(told, state.rule, sequence + 1)
             else:
                 event = event_reply(told, state.rule, sequence + 1)
             if event is not None:
                 sequence += 1
-                yield event, ended and told is happening
+                yield event, ended and told is pipeline_event
         if ended:
             return
 
@@ -66,17 +66,17 @@ def _patience(tracker: Tracker) -> float | None:
     return None if tracker.expires is None else max(0.0, tracker.expires - time.monotonic())
 
 
-def _follow(tracker: Tracker, happening: Happening) -> Label | None:
+def _follow(tracker: Tracker, pipeline_event: PipelineEvent) -> Label | None:
     """The new label, if this brings one about."""
-    match happening:
-        case Heard():
-            return tracker.hear(happening.window, happening.scores, happening.identified)
-        case Refused() | Failed():
-            return tracker.miss(happening.window)
+    match pipeline_event:
+        case ScoredWindow():
+            return tracker.hear(pipeline_event.window, pipeline_event.scores, pipeline_event.identified)
+        case RefusedWindow() | FailedWindow():
+            return tracker.miss(pipeline_event.window)
         case SpeechBegan():
-            return tracker.began(happening)
+            return tracker.began(pipeline_event)
         case SpeechEnded():
-            return tracker.ended(happening)
+            return tracker.ended(pipeline_event)
         case SourceChanged(state=SourceState.OPENING | SourceState.ENDED):
             # A reload may have put another capture in place, which counts from the beginning. A source that is lost
             # needs nothing: the utterance that was under way ends, and its end is told.
@@ -84,13 +84,13 @@ def _follow(tracker: Tracker, happening: Happening) -> Label | None:
     return None
 
 
-def _in_order(happening: Happening, label: Label | None) -> list[Happening | Label]:
+def _in_order(pipeline_event: PipelineEvent, label: Label | None) -> list[PipelineEvent | Label]:
     """A label that ends a silence, or the stream, comes before what tells so; else it follows from what was heard."""
     if label is None:
-        return [happening]
-    if isinstance(happening, SpeechBegan | SourceChanged):
-        return [label, happening]
-    return [happening, label]
+        return [pipeline_event]
+    if isinstance(pipeline_event, SpeechBegan | SourceChanged):
+        return [label, pipeline_event]
+    return [pipeline_event, label]
 
 
 def _dropped(count: int, sequence: int, state: State) -> Reply:

@@ -12,16 +12,16 @@ import numpy as np
 from voiceauthd.audio.block import RATE
 from voiceauthd.embed.embedding import Embedder
 from voiceauthd.errors import StorageError
-from voiceauthd.pipeline.happening import Dropped, Happening, Listening, SourceChanged
-from voiceauthd.pipeline.path import Failed, Heard, Refused
+from voiceauthd.pipeline.events import MarkReached, PipelineEvent, SourceChanged, WindowsDropped
+from voiceauthd.pipeline.recogniser import FailedWindow, RefusedWindow, ScoredWindow
 from voiceauthd.profiles.profile import Profile
 from voiceauthd.profiles.rating import rate
 from voiceauthd.scoring.cohort import Cohort
 from voiceauthd.scoring.decide import Rule
 from voiceauthd.scoring.decision import Decision, Identified, Score
 from voiceauthd.scoring.policy import Policy
-from voiceauthd.scoring.tracking import Label
 from voiceauthd.speech.window import Quality, SpeechBegan, SpeechEnded
+from voiceauthd.tracking.tracker import Label
 
 Reply = dict[str, Any]
 
@@ -158,44 +158,44 @@ def _score_reply(score: Score, rule: Rule) -> Reply:
     return {"score": round(measured, ROUND)} if math.isfinite(measured) else {}
 
 
-def event_reply(happening: Happening, rule: Rule, sequence: int) -> Reply | None:
+def event_reply(pipeline_event: PipelineEvent, rule: Rule, sequence: int) -> Reply | None:
     """Type Event, for a monitor; None for what concerns only the request that asked for it."""
     event: Reply = {"sequence": sequence, "time": round(time.time(), ROUND)}
-    match happening:
+    match pipeline_event:
         case SourceChanged():
-            event |= {"kind": "source", "detail": f"{happening.state.value}: {happening.detail}"}
-        case Dropped():
-            event |= {"kind": "dropped", "count": happening.count, "detail": "windows"}
+            event |= {"kind": "source", "detail": f"{pipeline_event.state.value}: {pipeline_event.detail}"}
+        case WindowsDropped():
+            event |= {"kind": "dropped", "count": pipeline_event.count, "detail": "windows"}
         case SpeechBegan():
-            event |= {"kind": "speech", "start": round(happening.start / RATE, ROUND)}
+            event |= {"kind": "speech", "start": round(pipeline_event.start / RATE, ROUND)}
         case SpeechEnded():
             event |= {
                 "kind": "silence",
-                "start": round(happening.start / RATE, ROUND),
-                "detail": f"{happening.net_speech:.1f} s of speech",
+                "start": round(pipeline_event.start / RATE, ROUND),
+                "detail": f"{pipeline_event.net_speech:.1f} s of speech",
             }
-        case Heard():
-            window = happening.window
+        case ScoredWindow():
+            window = pipeline_event.window
             event |= {
                 "kind": "window",
                 "start": round(window.start / RATE, ROUND),
                 "duration": round(window.duration, ROUND),
                 "quality": quality_reply(window.quality),
                 "latency_ms": _milliseconds(time.monotonic() - window.captured),
-                "forward_ms": _milliseconds(happening.forward),
+                "forward_ms": _milliseconds(pipeline_event.forward),
             }
-            event |= identified_reply(happening.identified, rule, scores=True)
-        case Refused() | Failed():
-            window = happening.window
+            event |= identified_reply(pipeline_event.identified, rule, scores=True)
+        case RefusedWindow() | FailedWindow():
+            window = pipeline_event.window
             event |= {
                 "kind": "window",
                 "start": round(window.start / RATE, ROUND),
                 "duration": round(window.duration, ROUND),
                 "quality": quality_reply(window.quality),
                 "decision": "undecided",
-                "reason": happening.reason if isinstance(happening, Refused) else "embedding_failed",
+                "reason": pipeline_event.reason if isinstance(pipeline_event, RefusedWindow) else "embedding_failed",
             }
-        case Listening():
+        case MarkReached():
             return None
     return event
 

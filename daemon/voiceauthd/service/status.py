@@ -6,7 +6,7 @@ import os
 import time
 from pathlib import Path
 
-from voiceauthd.pipeline.happening import SourceState
+from voiceauthd.pipeline.events import SourceState
 from voiceauthd.service.replies import Reply, cohort_reply, model_reply, policy_reply, timing_reply
 from voiceauthd.service.state import MUTED, STUCK, State
 

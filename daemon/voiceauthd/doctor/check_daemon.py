@@ -1,0 +1,131 @@
+"""Doctor's checks of the daemon: the socket, who is behind it, whether it is ready, its unit."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import socket
+import stat
+import subprocess
+from pathlib import Path
+
+from voiceauthd.client import Client
+from voiceauthd.doctor.check import OK, WARN, Check, Machine, failed
+from voiceauthd.errors import ExitCode, NotRunningError, VoiceauthError
+from voiceauthd.protocol.credentials import credentials_of
+
+ANSWER_TIMEOUT = 3.0
+"""Seconds for the daemon to answer."""
+
+START = "start it: `systemctl enable --now voiceauthd.socket`, or `voiceauth run`"
+
+
+def ask_daemon(machine: Machine) -> Machine:
+    """`machine` with what the daemon says, if it does."""
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            probe.settimeout(ANSWER_TIMEOUT)
+            probe.connect(machine.socket)
+            owner = credentials_of(probe)
+        machine = machine._replace(daemon_uid=owner.uid, daemon_pid=owner.pid)
+        with Client(machine.socket, ANSWER_TIMEOUT) as client:
+            machine = machine._replace(status=client.call("Status"))
+            machine = machine._replace(profiles=list(client.call("ListProfiles")["profiles"]))
+    except (VoiceauthError, OSError) as problem:
+        return machine._replace(problem=str(problem))
+    return machine
+
+
+def check_socket(machine: Machine) -> Check:
+    """The socket is there, is a socket, and is where the configuration puts it."""
+    name = "socket.path"
+    configured = machine.config.socket.path
+    try:
+        status = os.stat(machine.socket)
+    except OSError as problem:
+        return failed(name, f"{machine.socket}: {problem.strerror}", START, ExitCode.NOT_RUNNING)
+    if not stat.S_ISSOCK(status.st_mode):
+        fix = "remove it, or set socket.path to another file"
+        return failed(name, f"{machine.socket} is not a socket", fix, ExitCode.NOT_RUNNING)
+    found = f"{machine.socket}, mode {status.st_mode & 0o777:04o}, owner {_user(status.st_uid)}"
+    if configured is not None and os.path.abspath(configured) != os.path.abspath(machine.socket):
+        fix = f"export VOICEAUTHD_SOCKET={configured}"
+        return Check(name, WARN, f"{found}; but the configuration says {configured}", fix)
+    return Check(name, OK, found)
+
+
+def check_running(machine: Machine) -> Check:
+    """A daemon answers."""
+    name = "daemon.running"
+    if machine.status is not None:
+        return Check(
+            name, OK, f"answers; up for {machine.status['uptime']:.0f} s, {machine.status['memory_mib']:.0f} MiB"
+        )
+    return failed(name, machine.problem or "no answer", START, NotRunningError.exit_code)
+
+
+def check_ready(machine: Machine) -> Check:
+    """Its model is loaded, and nothing stands in the way."""
+    name = "daemon.ready"
+    if machine.status is None:
+        return Check(name, WARN, "not known: no daemon answers", "see daemon.running")
+    status = machine.status
+    if status["ready"] and status["state"] == "ready":
+        return Check(name, OK, str(status["model"]["name"]) if status.get("model") else "ready")
+    found = f"{status['state']}: {status.get('problem') or 'no details'}"
+    if status["state"] in {"starting", "stopping"}:
+        return Check(name, WARN, found, "wait a few seconds")
+    if status["ready"]:
+        return Check(name, WARN, found, "see the microphone checks")
+    return failed(name, found, "see model.cached, and the daemon's log (journalctl -u voiceauthd)", ExitCode.MODEL)
+
+
+def check_owner(machine: Machine) -> Check:
+    """Who is behind the socket is root, the daemon's own user, or this user: nobody else may be believed."""
+    name = "daemon.owner"
+    uid = machine.daemon_uid
+    if uid is None:
+        return Check(name, WARN, "not known: nobody listens", "see daemon.running")
+    user = _user(uid)
+    found = f"{user}, process {machine.daemon_pid} ({_command(machine.daemon_pid)})"
+    if uid in {0, os.geteuid()} or user == "voiceauthd":
+        return Check(name, OK, found)
+    fix = f"do not trust it: find out who put a socket at {machine.socket}"
+    return failed(name, f"{found}: a stranger owns the socket", fix, ExitCode.DENIED)
+
+
+def check_unit(_machine: Machine) -> Check:
+    """The systemd units, if there are any, have not failed."""
+    name = "systemd.unit"
+    systemctl = shutil.which("systemctl")
+    if systemctl is None or not Path("/run/systemd/system").is_dir():
+        return Check(name, OK, "no systemd runs here")
+    states = []
+    for unit in ("voiceauthd.socket", "voiceauthd.service"):
+        command = [systemctl, "show", "--property=LoadState,ActiveState", "--value", unit]
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, timeout=5, check=False).stdout.split()
+        except (OSError, subprocess.TimeoutExpired) as problem:
+            return Check(name, WARN, f"systemctl does not answer: {problem}", "see `systemctl status`")
+        states.append((unit, *[*answer, "unknown", "unknown"][:2]))
+    found = ", ".join(f"{unit} {loaded if loaded != 'loaded' else active}" for unit, loaded, active in states)
+    if any(active == "failed" for _, _, active in states):
+        return failed(
+            name, found, "journalctl -u voiceauthd tells why; then `systemctl restart voiceauthd`", ExitCode.INTERNAL
+        )
+    return Check(name, OK, found)
+
+
+def _user(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
+
+
+def _command(pid: int | None) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
+    except OSError:
+        return "not to be seen"

@@ -1,0 +1,84 @@
+"""Between the capture thread and the worker thread: a bounded queue of windows."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from voiceauthd.pipeline.events import SourceChanged
+from voiceauthd.speech.window import SpeechEnded, Window
+
+Item = Window | SpeechEnded | SourceChanged
+
+
+class WindowQueue:
+    """Holds `capacity` windows at most; the ends of utterances and of the source travel between them, in order, and
+    take no place."""
+
+    def __init__(self, capacity: int) -> None:
+        self._capacity = capacity
+        self._items: deque[Item] = deque()
+        self._windows = 0
+        self._changed = threading.Condition()
+        self._closed = False
+        self.dropped = 0
+
+    @property
+    def depth(self) -> int:
+        """Windows that wait."""
+        return self._windows
+
+    def offer(self, item: Item) -> int:
+        """Puts an item, at the cost of the oldest windows if there is no room. Returns how many were dropped."""
+        with self._changed:
+            dropped = 0
+            if isinstance(item, Window):
+                while self._windows >= self._capacity:
+                    oldest = next(waiting for waiting in self._items if isinstance(waiting, Window))
+                    self._items.remove(oldest)
+                    self._windows -= 1
+                    dropped += 1
+                self._windows += 1
+            self._items.append(item)
+            self.dropped += dropped
+            self._changed.notify_all()
+            return dropped
+
+    def put(self, item: Item, timeout: float) -> bool:
+        """Puts an item when there is room; False if there was none within `timeout` seconds."""
+        with self._changed:
+            if isinstance(item, Window):
+                if not self._changed.wait_for(lambda: self._closed or self._windows < self._capacity, timeout):
+                    return False
+                self._windows += 1
+            self._items.append(item)
+            self._changed.notify_all()
+            return True
+
+    def take(self, most: int, timeout: float) -> list[Item]:
+        """The next item and, if it is a window, those right behind it of equal length: `most` at most.
+
+        Empty if nothing came within `timeout` seconds.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or bool(self._items), timeout)
+            taken: list[Item] = []
+            while self._items and len(taken) < most:
+                following = self._items[0]
+                if taken and not (
+                    isinstance(following, Window)
+                    and isinstance(taken[0], Window)
+                    and len(following.samples) == len(taken[0].samples)
+                ):
+                    break
+                taken.append(self._items.popleft())
+                self._windows -= isinstance(following, Window)
+            if taken:
+                self._changed.notify_all()
+            return taken
+
+    def close(self) -> None:
+        """Wakes everybody who waits. What is still in the queue can be taken."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()

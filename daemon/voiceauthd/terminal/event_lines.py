@@ -1,0 +1,104 @@
+"""The monitor's events as lines for a person.
+
+One line an event: the clock, who, how sure (log-likelihood ratio, or similarity where there is no calibration, and the
+margin over the next identity), how much speech the window holds, how far it stands out from the noise, and how late the
+line is (from the end of the sound to the event). A line with >> says who speaks now, whenever that changes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from voiceauthd.terminal.output import Output, plain
+
+Event = Mapping[str, Any]
+
+_NAME_WIDTH = 14
+
+
+def clock(seconds: object) -> str:
+    """Seconds since 1970 as the local time of day, to the tenth."""
+    if not isinstance(seconds, int | float):
+        return "--:--:--.-"
+    whole = time.strftime("%H:%M:%S", time.localtime(seconds))
+    return f"{whole}.{int(seconds * 10) % 10}"
+
+
+def number(value: object, form: str, missing: str = "-") -> str:
+    """`value` in the format `form`, or `missing` where there is none."""
+    return format(value, form) if isinstance(value, int | float) else missing
+
+
+def event_line(event: Event, output: Output) -> str:
+    """One event of the monitor stream (type Event of the interface) as a line."""
+    kind = event.get("kind")
+    stamp = output.style(clock(event.get("time")), "dim")
+    if kind == "window":
+        return f"{stamp}  {_window(event, output)}"
+    if kind == "speaker":
+        return f"{stamp}  {_speaker(event, output)}"
+    if kind == "started":
+        text = f"listening to {plain(event.get('detail'))}"
+    elif kind == "speech":
+        text = "somebody speaks"
+    elif kind == "silence":
+        text = "silence"
+    elif kind == "source":
+        text = f"source {plain(event.get('detail'))}"
+    elif kind == "dropped":
+        text = output.style(
+            f"dropped {number(event.get('count'), 'd')}: {plain(event.get('detail') or 'too slow')}", "yellow"
+        )
+        return f"{stamp}  {text}"
+    else:
+        text = plain(kind)
+    return f"{stamp}  {output.style(text, 'dim')}"
+
+
+def who(event: Event) -> str:
+    """The name of the enrolled person a window is taken for; `unknown` or `undecided` where it is nobody's."""
+    decision = event.get("decision")
+    return plain(event.get("identity")) if decision == "known" and event.get("identity") else plain(decision)
+
+
+def how_sure(answer: Event) -> str:
+    """How close the best match comes, and its margin over the next."""
+    score = answer.get("score")
+    if not isinstance(score, int | float):
+        return "score not shown"
+    text = closeness(score, calibrated=answer.get("calibrated") is True)
+    return f"{text}  margin {number(answer.get('margin'), '+.2f', '    -')}"
+
+
+def closeness(score: float, *, calibrated: bool) -> str:
+    """A score for a person: a log-likelihood ratio (natural logarithm), else a cosine that stands for no error rate."""
+    return f"LLR {score:.1f}" if calibrated else f"similarity {score:.2f}, uncalibrated"
+
+
+def snr(quality: Mapping[str, Any]) -> str:
+    """The signal-to-noise ratio; unknown where speech began before any noise was heard."""
+    return f"SNR {number(quality.get('snr_db'), '.0f', 'unknown')}" + ("" if quality.get("snr_db") is None else " dB")
+
+
+def _speaker(event: Event, output: Output) -> str:
+    decision, score = event.get("decision"), event.get("score")
+    name = who(event) if decision == "known" else "somebody unknown" if decision == "unknown" else "nobody"
+    text = output.style(f">> {name} speaks", "bold", _colour(event))
+    if not isinstance(score, int | float):
+        return text
+    return f"{text}  {closeness(score, calibrated=event.get('calibrated') is True)}"
+
+
+def _colour(event: Event) -> str:
+    return {"known": "green", "unknown": "yellow"}.get(str(event.get("decision")), "dim")
+
+
+def _window(event: Event, output: Output) -> str:
+    quality = event.get("quality") or {}
+    name = output.style(f"{who(event):<{_NAME_WIDTH}}", _colour(event))
+    sound = f"{number(quality.get('net_speech'), '.1f')} s speech  {snr(quality)}"
+    late = f"{number(event.get('latency_ms'), '.0f')} ms late"
+    reason = f"  ({plain(event['reason'])})" if event.get("decision") != "known" and event.get("reason") else ""
+    return f"{name}  {how_sure(event)}  {sound}  {late}{reason}"

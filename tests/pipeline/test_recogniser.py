@@ -1,0 +1,273 @@
+"""From windows to decisions, and what becomes of a model that fails."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from live_parts import MODEL, OPEN, RULE, Model, as_one, axis, obedient_segmenter, places, profile, recogniser, talk
+
+from voiceauthd.audio.block import RATE, Block, Samples
+from voiceauthd.config.schema import GateConfig
+from voiceauthd.embed.embedding import Embedding, ModelId
+from voiceauthd.errors import ModelError
+from voiceauthd.pipeline.recogniser import FailedWindow, Recogniser, RefusedWindow, ScoredWindow, follow
+from voiceauthd.scoring.decision import Recognition
+from voiceauthd.scoring.pooled_speech import PooledSpeech
+from voiceauthd.scoring.similarity import make_gallery
+from voiceauthd.speech.window import Quality, Window
+
+OTHER = ModelId("tiny", "2", "cd" * 32, "1", 4)
+
+
+GOOD = Quality(net_speech=1.5, snr_db=20.0, clipping=0.0, level_dbfs=-20.0)
+REFUSED = {
+    "too_quiet": replace(GOOD, level_dbfs=-61.0),
+    "clipped": replace(GOOD, clipping=0.02),
+    "noisy": replace(GOOD, snr_db=-1.0),
+}
+
+
+def window(number: int = 0, quality: Quality = GOOD, level: float = 1e-3) -> Window:
+    samples = np.full(round(1.5 * RATE), level, np.float32)
+    return Window(samples, number, number + len(samples), 0.0, 1, quality, quality.net_speech)
+
+
+def raising(failure: Exception) -> Callable[[Sequence[Samples]], object]:
+    def answer(clips: Sequence[Samples]) -> object:
+        raise failure
+
+    return answer
+
+
+def always(vector: object, model: ModelId = MODEL) -> Callable[[Sequence[Samples]], object]:
+    return lambda clips: [Embedding(np.asarray(vector, np.float32), model) for _ in clips]
+
+
+BROKEN = {
+    "a model error": raising(ModelError("no usable embedding")),
+    "a defect": raising(RuntimeError("out of memory")),
+    "an index": raising(IndexError("list index out of range")),
+    "NaN": always([math.nan, 0.0, 0.0, 1.0]),
+    "infinity": always([math.inf, 0.0, 0.0, 0.0]),
+    "zero": always([0.0, 0.0, 0.0, 0.0]),
+    "too long": always([2.0, 0.0, 0.0, 0.0]),
+    "another dimension": always([1.0, 0.0, 0.0]),
+    "a matrix": always(np.eye(4)[:1]),
+    "another model": always(axis(0), OTHER),
+    "none": lambda clips: [],
+    "too many": lambda clips: [Embedding(axis(0), MODEL)] * (len(clips) + 1),
+    "nothing": lambda clips: None,
+    "no embeddings": lambda clips: [None] * len(clips),
+}
+
+
+@pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN.keys())
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_model_that_fails_gives_a_failure_for_each_window_and_no_voice(
+    answer: Callable[[Sequence[Samples]], object], count: int
+) -> None:
+    model = Model()
+    model.answer = answer
+    given = [window(number) for number in range(count)]
+    results = recogniser(model).recognise(given)
+    assert [type(result) for result in results] == [FailedWindow] * count
+    assert [result.window for result in results] == given
+    assert all(isinstance(result, FailedWindow) and result.detail for result in results)
+
+
+def test_after_a_failure_it_works_again() -> None:
+    model = Model()
+    recognising = recogniser(model)
+    model.answer = raising(RuntimeError("out of memory"))
+    recognising.recognise([window()])
+    model.answer = model.right
+    assert isinstance(recognising.recognise([window()])[0], ScoredWindow)
+
+
+@pytest.mark.parametrize("spoilt", [math.nan, 0.0])
+def test_a_window_that_spoils_its_batch_fails_alone(spoilt: float) -> None:
+    model = Model()
+    given = [window(0), window(1, level=spoilt), window(2)]
+    results = recogniser(model).recognise(given)
+    assert [type(result) for result in results] == [ScoredWindow, FailedWindow, ScoredWindow]
+    assert [result.window for result in results] == given
+
+
+def test_one_answer_that_is_not_a_number_fails_alone() -> None:
+    model = Model()
+    vectors = {0.001: axis(0), 0.002: axis(0) * np.float32(math.nan), 0.003: axis(1)}
+    model.answer = lambda clips: [Embedding(vectors[round(float(clip[0]), 3)], MODEL) for clip in clips]
+    results = recogniser(model).recognise([window(level=level) for level in vectors])
+    assert [type(result) for result in results] == [ScoredWindow, FailedWindow, ScoredWindow]
+
+
+def test_windows_go_through_the_model_together_and_come_back_in_order() -> None:
+    model = Model()
+    given = [window(number) for number in range(4)]
+    results = recogniser(model).recognise(given)
+    assert model.batches == [[len(given[0].samples)] * 4]
+    assert [result.window for result in results] == given
+
+
+def test_a_voice_is_held_against_everybody_and_named() -> None:
+    (heard,) = recogniser(Model()).recognise([window()])
+    assert isinstance(heard, ScoredWindow)
+    assert [(score.name, score.cosine) for score in heard.scores] == [("anna", 1.0), ("ben", 0.0)]
+    assert (heard.identified.recognition, heard.identified.identity) == (Recognition.KNOWN, "anna")
+    assert heard.identified.margin == 1.0
+
+
+def test_a_window_with_too_little_speech_is_not_decided() -> None:
+    (heard,) = recogniser(Model()).recognise([window(quality=replace(GOOD, net_speech=0.9))])
+    assert isinstance(heard, ScoredWindow)
+    assert heard.identified.recognition is Recognition.UNDECIDED
+
+
+def test_a_window_and_the_whole_of_a_request_are_compared_alike() -> None:
+    recognising = recogniser(Model())
+    (heard,) = recognising.recognise([window()])
+    assert isinstance(heard, ScoredWindow)
+    assert list(heard.scores) == recognising.compare(PooledSpeech(heard.embedding, GOOD.net_speech, GOOD.snr_db))
+
+
+# The gate
+
+
+@pytest.mark.parametrize(("reason", "quality"), REFUSED.items())
+def test_a_window_that_does_not_pass_the_gate_never_reaches_the_model(reason: str, quality: Quality) -> None:
+    model = Model()
+    bad = window(quality=quality)
+    (refused,) = recogniser(model, GateConfig()).recognise([bad])
+    assert isinstance(refused, RefusedWindow)
+    assert (refused.window, refused.reason) == (bad, reason)
+    assert model.batches == []
+
+
+@pytest.mark.parametrize("part", ["snr_db", "clipping", "level_dbfs"])
+def test_a_quality_that_is_no_number_does_not_pass(part: str) -> None:
+    model = Model()
+    (refused,) = recogniser(model, GateConfig()).recognise([window(quality=replace(GOOD, **{part: math.nan}))])
+    assert isinstance(refused, RefusedWindow)
+    assert model.batches == []
+
+
+def test_speech_without_any_noise_around_it_passes() -> None:
+    (heard,) = recogniser(Model(), GateConfig()).recognise([window(quality=replace(GOOD, snr_db=None))])
+    assert isinstance(heard, ScoredWindow)
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.sampled_from(["good", "spoilt", *REFUSED]), max_size=8))
+def test_whatever_becomes_of_windows_they_come_back_in_order(kinds: list[str]) -> None:
+    model = Model()
+    given_ = [
+        window(number, REFUSED.get(kind, GOOD), math.nan if kind == "spoilt" else 1e-3)
+        for number, kind in enumerate(kinds)
+    ]
+    results = recogniser(model, GateConfig()).recognise(given_)
+    assert [result.window for result in results] == given_
+    types = {"good": ScoredWindow, "spoilt": FailedWindow}
+    assert [type(result) for result in results] == [types.get(kind, RefusedWindow) for kind in kinds]
+    assert [result.reason for result in results if isinstance(result, RefusedWindow)] == [
+        kind for kind in kinds if kind in REFUSED
+    ]
+    reached = sum(kind not in REFUSED for kind in kinds)
+    assert len(model.batches) == 0 if reached == 0 else len(model.batches[0]) == reached, "the good ones go together"
+
+
+def test_another_gate_counts_from_the_next_batch_on() -> None:
+    recognising = recogniser(Model(), GateConfig())
+    noisy = window(quality=REFUSED["noisy"])
+    assert isinstance(recognising.recognise([noisy])[0], RefusedWindow)
+    recognising.gate = GateConfig(min_snr_db=-5.0)
+    assert isinstance(recognising.recognise([noisy])[0], ScoredWindow)
+
+
+# What changes meanwhile
+
+
+def test_a_profile_that_is_deleted_during_the_forward_is_not_recognised() -> None:
+    model = Model()
+    recognising = recogniser(model)
+
+    def answer(clips: Sequence[Samples]) -> list[Embedding]:
+        recognising.gallery = make_gallery([profile("ben", axis(1))], MODEL)
+        return model.right(clips)
+
+    model.answer = answer
+    (heard,) = recognising.recognise([window()])
+    assert isinstance(heard, ScoredWindow)
+    assert heard.identified.recognition is Recognition.UNKNOWN
+
+
+def test_profiles_of_another_model_recognise_nobody() -> None:
+    (failed,) = Recogniser(Model(), make_gallery([], OTHER), RULE, OPEN).recognise([window()])
+    assert isinstance(failed, FailedWindow)
+    assert "cannot meet" in failed.detail
+
+
+def test_nobody_enrolled_is_no_failure() -> None:
+    (heard,) = Recogniser(Model(), make_gallery([], MODEL), RULE, OPEN).recognise([window()])
+    assert isinstance(heard, ScoredWindow)
+    assert heard.identified.reason == "nobody_enrolled"
+
+
+def test_two_threads_share_the_model_one_at_a_time() -> None:
+    model = Model()  # which sees to it that nobody comes in while it is busy
+    recognising = recogniser(model)
+    model.gate.clear()
+    results: list[ScoredWindow | RefusedWindow | FailedWindow] = []
+    threads = [threading.Thread(target=lambda: results.extend(recognising.recognise([window()]))) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    assert model.busy.wait(20.0)
+    model.gate.set()
+    for thread in threads:
+        thread.join(20.0)
+    assert [type(result) for result in results] == [ScoredWindow, ScoredWindow]
+
+
+def test_the_time_of_a_forward_is_told() -> None:
+    model = Model()
+
+    def slow(clips: Sequence[Samples]) -> list[Embedding]:
+        time.sleep(0.05)
+        return model.right(clips)
+
+    model.answer = slow
+    (heard,) = recogniser(model).recognise([window()])
+    assert isinstance(heard, ScoredWindow)
+    assert 0.05 <= heard.forward < 5.0
+
+
+def test_a_recording_is_followed_to_its_end() -> None:
+    sound = talk(0.5, 4.0, 1.0, 2.0)
+    heard = list(follow([as_one(sound)], obedient_segmenter(), recogniser(Model())))
+    found = places(each for each in heard if isinstance(each, ScoredWindow))
+    assert len(found) == len(heard) == 5
+    assert found[-1][1] == len(sound) - 1
+    assert all(one[1] < other[1] for one, other in pairwise(found))
+
+
+def test_two_recordings_in_a_row_do_not_mix() -> None:
+    segmenter, recognising = obedient_segmenter(), recogniser(Model())
+    one, other = talk(0.5, 1.4), talk(0.0, 2.2, first=50 * RATE)
+    assert len(list(follow([as_one(one)], segmenter, recognising))) == 1
+    heard = list(follow([Block(other, 0, 1.0)], segmenter, recognising))
+    assert [place >= 50 * RATE for place, _ in places(each for each in heard if isinstance(each, ScoredWindow))] == [
+        True
+    ] * 2
+
+
+def test_a_recording_without_speech_gives_nothing() -> None:
+    assert list(follow([as_one(talk(3.0))], obedient_segmenter(), recogniser(Model()))) == []
+    assert list(follow([], obedient_segmenter(), recogniser(Model()))) == []

@@ -1,0 +1,181 @@
+"""The methods of the daemon with all that is behind them, save the microphone and the model: what is heard is a list.
+
+A clip of "sound" is its own embedding: its first sample is the cosine that it has with Ralph's voice. Nobody in the
+cohort is like anybody here, so that what is measured is that cosine, and with `RATIOS` 20 times it, less 10.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+from backends import made_up_calibration
+
+from voiceauthd.audio.block import RATE, Samples
+from voiceauthd.config.schema import Config
+from voiceauthd.embed.embedding import Embedding, ModelId
+from voiceauthd.pipeline.events import MarkReached, SourceChanged, SourceState
+from voiceauthd.pipeline.live import Counters
+from voiceauthd.pipeline.recogniser import Recogniser
+from voiceauthd.profiles.keys import KEY_FILE, load_keys
+from voiceauthd.profiles.profile import Exemplar, Profile, new_uid, timestamp
+from voiceauthd.profiles.store import ProfileStore
+from voiceauthd.protocol.wire import Reply, Request
+from voiceauthd.scoring.backend import NO_BACKEND, Backend
+from voiceauthd.scoring.cohort import Cohort, make_cohort
+from voiceauthd.scoring.policy import MONITOR, make_policies
+from voiceauthd.scoring.similarity import make_gallery
+from voiceauthd.server.dispatch import Dispatcher
+from voiceauthd.server.peer import Peer
+from voiceauthd.service.access import Access
+from voiceauthd.service.auditing import Auditor
+from voiceauthd.service.engine import Engine
+from voiceauthd.service.event_bus import EventBus
+from voiceauthd.service.lockout import Lockout
+from voiceauthd.service.methods import Methods
+from voiceauthd.service.state import State
+from voiceauthd.speech.window import Quality, SpeechBegan, SpeechEnded, Window
+
+MODEL = ModelId("tiny", "1", "ab" * 32, "1", 6)
+THRESHOLD = 0.5
+LISTENERS = 77
+ROOT = Peer(0, 0, 1, "root")
+RALPH = Peer(4242, 4242, 2, "Ralph")
+MALLORY = Peer(4343, 4343, 3, "Mallory")
+LISTENER = Peer(4444, LISTENERS, 4, "Lisa")
+
+
+def axis(index: int) -> np.ndarray:
+    return np.eye(MODEL.dimension, dtype=np.float32)[index]
+
+
+def cohort(sources: tuple[str, ...] = ("made up, CC0",)) -> Cohort:
+    return make_cohort(MODEL, [(f"stranger {index}", axis(5)) for index in range(25)], sources)
+
+
+def ratios(pairs: int, **changes: object) -> Backend:
+    """A calibration from so many independent trials, none of which was an alarm."""
+    strangers = cohort(**changes)
+    return Backend(strangers, made_up_calibration(strangers, pairs=pairs))
+
+
+UNCALIBRATED = NO_BACKEND
+RATIOS = ratios(3_500)
+"""Enough for `unlock`, which takes about three over its rate of 1e-3; not for `auth`."""
+MANY_RATIOS = ratios(35_000)
+
+
+class Cosines:
+    """The embedder."""
+
+    model = MODEL
+    threshold = THRESHOLD
+
+    def embed(self, clips: Sequence[Samples]) -> list[Embedding]:
+        cosines = [float(clip[0]) for clip in clips]
+        return [Embedding(c * axis(0) + math.sqrt(1.0 - c * c) * axis(1), MODEL) for c in map(np.float32, cosines)]
+
+
+class Ears:
+    """In the place of capture and worker: whoever listens hears `sound`. `opened` counts the microphone's uses."""
+
+    def __init__(self, hub: EventBus, sound: Iterable[object]) -> None:
+        self.opened = 0
+        self.needs = 0
+        self.alive = True
+        self.failure = None
+        self.over = False
+        self.source = SimpleNamespace(description="a list", overflows=0)
+        self.state = SourceChanged(SourceState.OPEN, "a list")
+        self.capture_alive = self.worker_alive = time.monotonic()
+        self._hub = hub
+        self._sound = list(sound)
+
+    def need(self) -> None:
+        self.opened += 1
+        self.needs += 1
+
+    def release(self) -> None:
+        self.needs -= 1
+
+    def mark(self) -> int:
+        self._hub.publish(MarkReached(1, 0))
+        for pipeline_event in self._sound:
+            self._hub.publish(pipeline_event)
+        return 1
+
+    def counters(self) -> Counters:
+        return Counters(9, 5, 3, 1, 0, 0, 0, (), ())
+
+
+def window(cosine: float, *, level_dbfs: float = -25.0, clipping: float = 0.0, snr_db: float = 20.0) -> Window:
+    """Two seconds of speech."""
+    quality = Quality(2.0, snr_db, clipping, level_dbfs)
+    samples = np.full(2 * RATE, cosine, np.float32)
+    return Window(samples, 0, len(samples), 0.0, 1, quality, 2.0)
+
+
+def profile(name: str, index: int) -> Profile:
+    exemplars = tuple(Exemplar(axis(index), 4.0, 20.0, "default", timestamp()) for _ in range(5))
+    return Profile(name, new_uid(), 1, None, MODEL, exemplars, timestamp(), timestamp())
+
+
+class Desk:
+    """A daemon in which Ralph and Susan are enrolled, to be spoken to within one event loop."""
+
+    def __init__(self, folder: Path, backend: Backend, windows: Sequence[Window], config: Config) -> None:
+        self.hub = EventBus(asyncio.get_running_loop(), 64)
+        store = ProfileStore(folder / "profiles", MODEL, load_keys(folder / KEY_FILE, {}))
+        for index, name in enumerate(("Ralph", "Susan")):
+            store.put(profile(name, 2 * index))
+        embedder = Cosines()
+        policies = make_policies(config, embedder.threshold, backend)
+        gallery = make_gallery(store.all(), MODEL, backend)
+        recogniser = Recogniser(embedder, gallery, policies[MONITOR].rule, config.gate)
+        sound = [SpeechBegan(1, 0, 0.0), *recogniser.recognise(windows), SpeechEnded(1, 2 * RATE, 0.0, 2.0)]
+        self.workers = Ears(self.hub, sound)
+        engine = Engine(config, embedder, backend, policies, store, recogniser, self.workers)
+        self.state = State(
+            config, Access(0, LISTENERS), Lockout(folder / "lockout.json", config.lockout), Auditor(None)
+        )
+        self.state.use(config, self.state.access, engine)
+        self.methods = Methods(self.state, self.hub, self._reload)
+        self._dispatcher = Dispatcher(self.methods.handle, check_replies=True)
+
+    async def ask(self, method: str, peer: Peer = ROOT, **parameters: object) -> list[Reply]:
+        """Every reply to one call."""
+        replies: list[Reply] = []
+
+        async def send(reply: Reply) -> None:
+            replies.append(reply)
+
+        request = Request(f"org.voiceauthd.{method}", dict(parameters), more=True)
+        await self._dispatcher.answer(request, peer, send)
+        return replies
+
+    async def _reload(self) -> list[str]:
+        return []
+
+
+def ask(
+    folder: Path,
+    backend: Backend,
+    windows: Sequence[Window],
+    method: str,
+    peer: Peer = ROOT,
+    config: Config | None = None,
+    **parameters: object,
+) -> tuple[list[Reply], Desk]:
+    """Every reply to one call to a daemon that hears `windows`, and the daemon as it was left."""
+
+    async def run() -> tuple[list[Reply], Desk]:
+        desk = Desk(folder, backend, windows, config or Config())
+        async with asyncio.timeout(20.0):
+            return await desk.ask(method, peer, **parameters), desk
+
+    return asyncio.run(run())
