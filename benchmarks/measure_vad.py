@@ -72,7 +72,7 @@ class Tally:
             self.alarms[name] = self.alarms.get(name, 0) + int(np.sum(~truth & found))
 
 
-class Ears:
+class BothDetectors:
     """All the detectors, as the daemon makes them."""
 
     def __init__(self, config: SpeechConfig) -> None:
@@ -136,12 +136,12 @@ def clips_of_noise(folder: Path) -> list[Clip]:
     return [Clip(folder / row["path"], row["category"]) for row in rows]
 
 
-def count(clips: Sequence[Clip], workers: Ears) -> dict[str, Tally]:
+def count(clips: Sequence[Clip], detectors: BothDetectors) -> dict[str, Tally]:
     """By kind, and of all."""
     tallies: dict[str, Tally] = {}
     for clip in clips:
-        verdicts = workers.hear(read_recording(clip.path))
-        marked = truth(clip.segments, len(verdicts.frames["both"]), workers.frame)
+        verdicts = detectors.hear(read_recording(clip.path))
+        marked = truth(clip.segments, len(verdicts.frames["both"]), detectors.frame)
         for kind in (clip.kind, POOLED):
             tallies.setdefault(kind, Tally()).add(marked, verdicts)
     tallies[POOLED] = tallies.pop(POOLED)  # last
@@ -185,12 +185,12 @@ def main() -> None:
     parser.add_argument("--noise", type=Path, default=SHARED / "noise", help="folder with manifest.csv")
     chosen = parser.parse_args()
     config = SpeechConfig()
-    workers = Ears(config)
-    speech = count(clips_with_speech(chosen.vad), workers)
+    detectors = BothDetectors(config)
+    speech = count(clips_with_speech(chosen.vad), detectors)
     print(f"Frames of {config.frame_ms} ms; the daemon's first detector is webrtcvad {config.aggressiveness}.\n")
     print("\n".join(speech_table(speech)))
     print()
-    print("\n".join(noise_table(count(clips_of_noise(chosen.noise), workers), workers.frame)))
+    print("\n".join(noise_table(count(clips_of_noise(chosen.noise), detectors), detectors.frame)))
 
 
 if __name__ == "__main__":

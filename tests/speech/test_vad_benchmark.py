@@ -72,7 +72,7 @@ def known(tmp_path: Path) -> Path:
 
 
 def test_frames_are_counted_right(script: ModuleType, obedient: None, known: Path) -> None:
-    tallies = script.count(script.clips_with_speech(known), script.Ears(unconfirmed()))
+    tallies = script.count(script.clips_with_speech(known), script.BothDetectors(unconfirmed()))
     assert list(tallies) == ["one", "two", "all"]
     one, two, pooled = tallies.values()
     assert (one.speech, one.other) == (100 + 50, 150 + 100)
@@ -131,14 +131,14 @@ def rates(
     script: ModuleType, detector: object, sound: Samples, places: Sequence[tuple[float, float]]
 ) -> dict[str, float]:
     tally = script.Tally()
-    verdicts = vad.hear(sound)  # type: ignore[attr-defined]
+    verdicts = detector.hear(sound)  # type: ignore[attr-defined]
     tally.add(script.truth(places, len(sound) // FRAME, FRAME), verdicts)
     missed = {f"missed by {name}": count / max(1, tally.speech) for name, count in tally.missed.items()}
     return missed | {f"alarms of {name}": count / tally.other for name, count in tally.alarms.items()}
 
 
 def test_on_a_minute_of_speech_and_quiet_the_rates_are_as_one_would_expect(script: ModuleType) -> None:
-    detector = script.Ears(SpeechConfig())
+    detector = script.BothDetectors(SpeechConfig())
     rate = rates(script, detector, *a_minute())
     assert rate["missed by webrtcvad 0"] < 0.1
     assert rate["missed by webrtcvad 0"] <= rate["missed by webrtcvad 3"]
@@ -153,8 +153,8 @@ def test_on_a_minute_of_speech_and_quiet_the_rates_are_as_one_would_expect(scrip
 
 def test_the_frames_of_both_stages_are_those_that_net_speech_is_counted_from(script: ModuleType) -> None:
     sound, _ = a_minute()
-    detector = script.Ears(SpeechConfig(frame_ms=30))
-    verdicts = vad.hear(sound)
+    detector = script.BothDetectors(SpeechConfig(frame_ms=30))
+    verdicts = detector.hear(sound)
     assert np.sum(verdicts.frames["both"]) * 0.03 == pytest.approx(detector._segmenter.net_speech)
     assert not (verdicts.frames["both"] & ~verdicts.frames["utterance"]).any()
     assert verdicts.windows >= len(SPOKEN)
