@@ -1,16 +1,16 @@
-"""The model cache: a folder of models that were fetched, each in a folder of its own.
+"""The model cache: one folder for each fetched model.
 
     <cache>/                                   0700
         campplus@cn_en_common/                 0700; the name with `--` for `/`, and the first of the revision
-            manifest.json                      0600; what it is, where it is from, what its files must be
+            manifest.json                      0600; name, source and the digests of the files
             model.safetensors                  0600
         microsoft--wavlm-base-sv@0123456789ab/
             manifest.json, config.json, preprocessor_config.json, model.safetensors
-        .staging-*/                            being fetched or removed; locked by the process at work
-        .lock                                  held for the moments in which folders appear and disappear
+        .staging-*/                            being fetched or removed; locked by the working process
+        .lock                                  held while folders appear or disappear
 
-A model appears by a rename once it is whole and on the disk. A process that dies leaves a staging folder that nobody
-reads, and that the next fetch takes away. Such a folder may be copied to another machine's cache as it is.
+A model appears by a rename once it is complete and on the disk. A process that dies leaves a staging folder, which
+nobody reads and the next fetch removes. A model's folder may be copied to another machine's cache as it is.
 
 Standard library only at import: `voiceauth model list` must not load torch.
 """
@@ -20,12 +20,14 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from voiceauthd.atomic_file import make_folder
 from voiceauthd.embed.manifest import (
     CAMPPLUS,
     MANIFEST,
@@ -37,6 +39,7 @@ from voiceauthd.embed.manifest import (
     write_manifest,
 )
 from voiceauthd.errors import ModelError
+from voiceauthd.users import user_name
 
 STAGING = ".staging-"
 
@@ -70,9 +73,8 @@ class CachedModel:
 
 
 def default_folder() -> Path:
-    """Where models are kept when the configuration does not say: where the environment's VOICEAUTHD_MODEL_CACHE says,
-    else in the service's state folder when systemd gives one, else in the system's when root runs and it is there, else
-    in the user's cache."""
+    """The cache when the configuration names none: $VOICEAUTHD_MODEL_CACHE, else `models` in the state folder that
+    systemd provides, else for root the service's cache if it exists, else `models` in the user's cache folder."""
     named = os.environ.get("VOICEAUTHD_MODEL_CACHE")
     if named:
         return Path(named)
@@ -89,15 +91,15 @@ def default_folder() -> Path:
 def fetch(
     name: str, folder: Path | None = None, progress: Progress | None = None, revision: str | None = None
 ) -> CachedModel:
-    """Downloads a model into the cache, unless it is there and verifies. The only function that uses a network.
+    """Download a model into the cache, unless it is there and verifies. The only function that uses a network.
 
     name      `campplus`, or the hub id of a `WavLMForXVector` checkpoint
     folder    the cache; None for `default_folder()`
     revision  the hub's branch, tag or commit; None for its default branch
 
-    Raises `ModelError` with what to do when the model cannot be had, or is not what it should be.
+    Raises `ModelError` with what to do if the download fails or its content is not what it should be.
     """
-    # Here, because these modules load torch.
+    # Imported here because these modules load torch.
     from voiceauthd.embed import fetch_campplus, fetch_hub
 
     folder = folder or default_folder()
@@ -116,13 +118,13 @@ def fetch(
             path = _install(staging, folder, manifest)
     except OSError as error:
         where = error.filename or folder
-        raise ModelError(f"cannot keep {name} in the model cache: {where}: {error.strerror or error}") from error
+        raise ModelError(f"cannot write {name} to the model cache: {where}: {error.strerror or error}") from error
     say(f"{name} is in {path}")
     return describe_model(path)
 
 
 def list_models(folder: Path | None = None) -> list[CachedModel]:
-    """What the cache holds, by name and then newest first. Reads every file to verify it. Empty without a cache.
+    """The models in the cache by name, newest first. Reads every file to verify it. Empty without a cache.
 
     Raises `ModelError` if the folder cannot be read.
     """
@@ -150,7 +152,7 @@ def describe_model(path: Path) -> CachedModel:
 def find(name: str, revision: str | None, folder: Path | None = None) -> Path | None:
     """The folder of a model that the cache holds: the newest, or the one whose revision begins with `revision`.
 
-    None if there is none. Nothing is verified. Raises `ModelError` if all that there is has a torn manifest.
+    None if there is none. Verifies nothing. Raises `ModelError` if the only candidates have a damaged manifest.
     """
     found: list[tuple[str, Path]] = []
     torn: ModelError | None = None
@@ -169,7 +171,7 @@ def find(name: str, revision: str | None, folder: Path | None = None) -> Path | 
 
 
 def remove(name: str, folder: Path | None = None, revision: str | None = None) -> list[Path]:
-    """Deletes a model from the cache: all its revisions, or those that begin with `revision`. The folders deleted.
+    """Delete a model from the cache: all revisions, or those that begin with `revision`. Returns the folders deleted.
 
     Raises `ModelError` if there is none, or if it cannot be deleted.
     """
@@ -195,19 +197,91 @@ def _folder_name(name: str, revision: str) -> str:
     return f"{name.replace('/', '--')}@{revision[:12]}"
 
 
-def _folders(folder: Path) -> list[Path]:
-    """The folders of the cache that claim to be a model."""
+def require_trusted(folder: Path) -> None:
+    """Refuse a cache that another user can change: whoever supplies the model decides who is accepted.
+
+    The folder must belong to this user, to root, or, for root, to the owner of the service's state; nobody else may
+    write to it. Raises `ModelError`, reason `untrusted_cache`.
+    """
     try:
-        return sorted(path for path in folder.iterdir() if path.name[0] != "." and (path / MANIFEST).exists())
+        found = folder.stat()
+    except OSError as error:
+        raise _unreadable(folder, error) from error
+    owners = {0, os.geteuid()}
+    if os.geteuid() == 0 and folder == SYSTEM_FOLDER:
+        owners.add(folder.parent.stat().st_uid)
+    if found.st_uid not in owners:
+        own = user_name(os.geteuid())
+        raise ModelError(
+            f"the model cache {folder} belongs to {user_name(found.st_uid)}, who could replace the model: use a cache "
+            f"of {own} or root (`model.cache`), or `sudo chown -R {own} {folder}`",
+            "untrusted_cache",
+        )
+    if found.st_mode & stat.S_IWOTH:
+        raise ModelError(
+            f"the model cache {folder} can be written by every user, who could replace the model: `chmod o-w {folder}`",
+            "untrusted_cache",
+        )
+
+
+def snapshot(folder: Path, *others: Path) -> frozenset[tuple[str, int, int]]:
+    """Path, size and time of every model file in the cache and in the folders `others`: differs after a model was
+    fetched, copied or removed. Reads no file. Leaves out what cannot be looked at.
+    """
+    found = set()
+    try:
+        models = [folder / entry for entry in os.listdir(folder) if entry[0] != "."]
+    except OSError:
+        models = []
+    for path in (model / file for model in (*models, *others) for file in (MANIFEST, *MODEL_FILES)):
+        try:
+            seen = path.stat()
+        except OSError:
+            continue
+        found.add((str(path), seen.st_size, seen.st_mtime_ns))
+    return frozenset(found)
+
+
+def _folders(folder: Path) -> list[Path]:
+    """The folders of the cache that hold a model. Raises `ModelError` for one that may not be read."""
+    try:
+        names = sorted(path for path in folder.iterdir() if path.name[0] != ".")
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise ModelError(f"the model cache {folder} cannot be read: {error.strerror}") from error
+        raise _unreadable(folder, error) from error
+    found = []
+    for path in names:
+        try:
+            (path / MANIFEST).stat()
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            raise _unreadable(path, error) from error
+        found.append(path)
+    return found
+
+
+def _unreadable(folder: Path, error: OSError) -> ModelError:
+    """The error for a folder that this user may not read, with its owner and the command that helps."""
+    own = user_name(os.geteuid())
+    try:
+        found = folder.stat()
+    except OSError:  # a folder above is closed
+        return ModelError(
+            f"the model cache {folder} cannot be read by {own} ({error.strerror}): give {own} access to the folders "
+            "above it, or choose another `model.cache`"
+        )
+    owner = user_name(found.st_uid)
+    return ModelError(
+        f"the model cache {folder} belongs to {owner}, and {own} cannot read it ({error.strerror}): "
+        f"`sudo chown -R {own} {folder}`, or choose another `model.cache`"
+    )
 
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Alone in the cache, for a moment. The kernel lets go when the process dies."""
+    """Hold the cache's lock. The kernel releases it when the process dies."""
     lock = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -218,8 +292,8 @@ def _locked(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def _staging(folder: Path) -> Iterator[Path]:
-    """An empty folder inside the cache, locked while this process works in it and deleted afterwards."""
-    _make_cache(folder)
+    """An empty folder inside the cache, locked while this process uses it and deleted afterwards."""
+    make_folder(folder)
     with _locked(folder):
         for path in folder.glob(f"{STAGING}*"):
             _sweep(path)
@@ -234,7 +308,7 @@ def _staging(folder: Path) -> Iterator[Path]:
 
 
 def _sweep(staging: Path) -> None:
-    """Deletes a staging folder whose process has died."""
+    """Delete a staging folder whose process has died."""
     try:
         handle = os.open(staging, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
@@ -243,21 +317,9 @@ def _sweep(staging: Path) -> None:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         shutil.rmtree(staging, ignore_errors=True)
     except BlockingIOError:
-        pass  # somebody is at work there
+        pass  # another process is using it
     finally:
         os.close(handle)
-
-
-def _make_cache(folder: Path) -> None:
-    """The cache folder, 0700, with the owner of the folder it is in: what root makes for the daemon, it can read."""
-    if folder.is_dir():
-        return
-    _make_cache(folder.parent)
-    try:
-        folder.mkdir(mode=0o700)
-    except FileExistsError:
-        return
-    _give(folder, folder.parent.stat())
 
 
 def _give(path: Path, like: os.stat_result) -> None:
@@ -266,7 +328,7 @@ def _give(path: Path, like: os.stat_result) -> None:
 
 
 def _seal(staging: Path, folder: Path) -> None:
-    """Files 0600 and on the disk, of the owner of the cache: when root fetches for the daemon, the daemon can read."""
+    """Make the files 0600, owned by the owner of the cache, and flush them to the disk."""
     owner = folder.stat()
     _give(folder / ".lock", owner)
     for path in (*staging.iterdir(), staging):
@@ -276,7 +338,7 @@ def _seal(staging: Path, folder: Path) -> None:
 
 
 def _install(staging: Path, folder: Path, manifest: Manifest) -> Path:
-    """Renames what was fetched into its place, unless just that is there already and verifies."""
+    """Rename the fetched model into place, unless the same model is there already and verifies."""
     target = folder / _folder_name(manifest.name, manifest.revision)
     with _locked(folder):
         if target.exists():

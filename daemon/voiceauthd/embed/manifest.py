@@ -1,4 +1,4 @@
-"""What the cache knows of a model, in a small JSON file beside its weights, and whether the files still agree with it.
+"""The manifest of a cached model: a small JSON file beside the weights that describes them and their digests.
 
 Standard library only: listing models must not load one.
 """
@@ -17,8 +17,11 @@ from voiceauthd.errors import ModelError
 CAMPPLUS = "campplus"
 """The embedded model, by name; every other name is a hub id or a folder."""
 
+LOCAL_REVISION = "local"
+"""The revision of a model in a folder that is not in the cache."""
+
 Progress = Callable[[str], None]
-"""Told what happens, a line at a time."""
+"""Called with each line of progress."""
 
 MANIFEST = "manifest.json"
 WEIGHTS = "model.safetensors"
@@ -27,20 +30,20 @@ PREPROCESSOR = "preprocessor_config.json"
 PICKLED_WEIGHTS = "pytorch_model.bin"
 
 MODEL_FILES = (CONFIG, PREPROCESSOR, WEIGHTS, PICKLED_WEIGHTS)
-"""Everything that is ever read of a model. A file of these names that the manifest does not list is refused."""
+"""All files of a model that are ever read. One that is present but not in the manifest is refused."""
 
 FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """Where a model comes from, and what its files must be.
+    """Where a model comes from, and the digests of its files.
 
     name      the hub id or `campplus`
     revision  the hub's commit, or the checkpoint's version
     digest    SHA-256 of the weights as published, in hex, before any conversion to safetensors: the same on every
               machine, whatever wrote the safetensors file
-    source    where it was fetched from, for a person
+    source    where it was fetched from, as text
     licence   of the weights
     fetched   ISO 8601, UTC
     files     SHA-256 in hex of each file beside the manifest, by name
@@ -56,27 +59,27 @@ class Manifest:
 
 
 def describe(folder: Path, *, name: str, revision: str, digest: str, source: str, licence: str) -> Manifest:
-    """The manifest of the model whose files lie in `folder`."""
+    """Return the manifest of the model whose files are in `folder`."""
     files = {file: file_digest(folder / file) for file in MODEL_FILES if (folder / file).is_file()}
     fetched = datetime.now(UTC).isoformat(timespec="seconds")
     return Manifest(name, revision, digest, source, licence, fetched, files)
 
 
 def write_manifest(manifest: Manifest, folder: Path) -> None:
-    """Puts the manifest beside the model's files. Not atomic: `folder` is not yet seen by anybody."""
+    """Write the manifest beside the model's files. Not atomic: `folder` is a staging folder that nobody reads yet."""
     document = {"format": FORMAT, **asdict(manifest)}
     (folder / MANIFEST).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Raises `ModelError`, reason `model_corrupt`, for a manifest that cannot be read or trusted."""
+    """Read a manifest. Raises `ModelError`; reason `model_corrupt` if it is not valid."""
     path = folder / MANIFEST
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})") from error
     except ValueError as error:
-        raise ModelError(f"{path}: torn, it is not JSON; fetch the model again", "model_corrupt") from error
+        raise ModelError(f"{path}: damaged, it is not JSON; fetch the model again", "model_corrupt") from error
     return _checked(document, path)
 
 
@@ -97,12 +100,12 @@ def _checked(document: object, path: Path) -> Manifest:
 
 
 def verify(folder: Path, manifest: Manifest) -> None:
-    """Reads every file of the model. Raises `ModelError`, reason `model_corrupt`, naming the first that disagrees."""
+    """Compare every file with its digest. Raises `ModelError`, `model_corrupt`, which names the first mismatch."""
     for file in MODEL_FILES:
         path = folder / file
         if file not in manifest.files:
             if path.exists():
-                raise ModelError(f"{path}: the manifest does not know this file; remove it", "model_corrupt")
+                raise ModelError(f"{path}: not in the manifest; remove it", "model_corrupt")
         elif not path.is_file():
             raise ModelError(f"{path}: missing; fetch the model again", "model_corrupt")
         elif file_digest(path) != manifest.files[file]:
@@ -110,7 +113,7 @@ def verify(folder: Path, manifest: Manifest) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file, in hex. Raises `ModelError` if it cannot be read."""
+    """Return the SHA-256 of a file, in hex. Raises `ModelError` if it cannot be read."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,6 @@
-"""The daemon's life: the socket first, then the model, then READY; reload; and stopping in order, within two seconds.
+"""The daemon's life: the socket, the model, READY; reload; and an orderly stop within two seconds.
+
+A daemon without a model stays up: it says what to fetch, and loads the model once it is there.
 
 signals, calls ──> event loop (this thread) ──> clients
 capture thread, worker thread ──> EventBus ──┘
@@ -9,15 +11,17 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-import sys
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 from voiceauthd.audit.log import AuditLog
 from voiceauthd.config.load import load_config
 from voiceauthd.config.resolve import RESTART_KEYS, changed_keys, state_folder
 from voiceauthd.config.schema import Config
-from voiceauthd.errors import ConfigError, ExitCode, VoiceauthError, WithdrawnError
+from voiceauthd.embed.cache import default_folder, snapshot
+from voiceauthd.embed.choose import AUTO
+from voiceauthd.errors import ConfigError, ExitCode, ModelError, VoiceauthError, WithdrawnError
 from voiceauthd.protocol.paths import default_socket
 from voiceauthd.server import sd_notify
 from voiceauthd.server.listener import Listener, adopt, listen
@@ -28,6 +32,7 @@ from voiceauthd.service.auditing import Auditor
 from voiceauthd.service.engine import Engine, build_engine
 from voiceauthd.service.event_bus import EventBus
 from voiceauthd.service.lockout import Lockout
+from voiceauthd.service.log_lines import configure_logging
 from voiceauthd.service.methods import Methods
 from voiceauthd.service.monitoring import events
 from voiceauthd.service.replies import Reply
@@ -38,16 +43,19 @@ from voiceauthd.service.threads import in_thread
 log = logging.getLogger(__name__)
 
 STOP_TIME = 1.5
-"""Seconds for everything to end in order. A service manager, and a person, are promised two."""
+"""Seconds for an orderly stop. The documents promise two."""
 
 CHANGE_TIME = 0.1
-"""Seconds for a change of a profile that was under way, whose line is not to be lost."""
+"""Seconds for a running change of a profile, whose line in the audit log must not be lost."""
 
 AUDIT_TIME = 0.4
-"""Seconds for the last lines of the audit log, after everything else has ended."""
+"""Seconds for the last lines of the audit log, after everything else has stopped."""
 
 STATUS_PERIOD = 5.0
-"""Seconds between two looks at how the daemon is, at most."""
+"""Most seconds between two updates of the status line."""
+
+MODEL_POLL = 1.0
+"""Seconds between two looks at the model cache while there is no model."""
 
 OnEvent = Callable[[Reply], None]
 
@@ -57,8 +65,8 @@ class Daemon:
 
     def __init__(self, config: Config, reread: Callable[[], Config], on_event: OnEvent | None = None) -> None:
         """
-        reread    gives the configuration as it would be now, for reload; raises `ConfigError`
-        on_event  is told everything that is heard; the daemon then ends when a finite source has
+        reread    reads the configuration again, for a reload; raises `ConfigError`
+        on_event  called with every event; the daemon then ends with a finite source, and without a model
         """
         self._config = config
         self._reread = reread
@@ -77,7 +85,7 @@ class Daemon:
         self._state.connections = lambda: self._server.connections
 
     async def run(self) -> None:
-        """Returns when it was told to stop, or when what it was to follow has ended. Raises `VoiceauthError`."""
+        """Return when told to stop, or when the followed source has ended. Raises `VoiceauthError`."""
         self._catch_signals()
         listener = self._listener()
         try:
@@ -87,18 +95,20 @@ class Daemon:
             raise
         await self._server.start(listener)
         self._state.auditor.note("start", "done", "", None)
-        sd_notify.status(status_line(self._state))
+        watch = self._loop.create_task(self._until_stopped(self._watch()))
         try:
-            engine = await self._load()
-            if engine is not None:
-                await self._serve(engine)
+            if await self._load():
+                await self._serve()
         finally:
+            watch.cancel()
             await self._shut_down()
+        if watch.done() and not watch.cancelled() and (problem := watch.exception()) is not None:
+            raise problem
 
     async def reload(self) -> list[str]:
-        """Reads the configuration again and uses it whole, or keeps the old one and raises `VoiceauthError`.
+        """Read the configuration again and use all of it, or keep the old one and raise `VoiceauthError`.
 
-        Returns the keys that changed. Comes to its end even if whoever asked for it has gone.
+        Returns the keys that changed. Finishes even if the caller has gone.
         """
         return await asyncio.shield(self._begin(self._reload()))
 
@@ -109,30 +119,54 @@ class Daemon:
         return task
 
     async def _reload(self) -> list[str]:
+        await self._state.settled()
         async with self._reloading:
-            old = await self._state.ready()
+            old = self._state.engine_now
             sd_notify.reloading()
             try:
-                return await self._replace(old)
+                return await (self._replace(old) if old is not None else self._reload_without_model())
             finally:
                 if not self._state.stopping:
                     sd_notify.ready(status_line(self._state))
 
-    async def _replace(self, old: Engine) -> list[str]:
+    def _read_again(self, old: Config) -> tuple[Config, list[str]]:
+        """The new configuration and the keys that differ from `old`. Raises `ConfigError`."""
         config = self._reread()
-        changed = changed_keys(old.config, config)
+        changed = changed_keys(old, config)
         fixed = [key for key in changed if key in RESTART_KEYS]
         if fixed:
             raise ConfigError(f"{', '.join(fixed)} cannot change while the daemon runs; restart it")
+        return config, changed
+
+    async def _reload_without_model(self) -> list[str]:
+        config, changed = self._read_again(self._config)
         access = Access.from_config(config.access)
-        engine = await in_thread(build_engine, config, self._hub.publish, old)
-        # Both may listen to the same source, so the old one must have let go of it.
-        if engine.live is not old.live and not await in_thread(old.live.stop, STOP_TIME):
-            log.warning("the old capture or worker thread did not end in time")
+        engine = await in_thread(build_engine, config, self._hub.publish)
+        self._require_running()
+        self._config = config
+        self._start(config, access, engine)
+        return changed
+
+    def _require_running(self) -> None:
         if self._state.stopping:
             raise WithdrawnError("the daemon is stopping")
-        if engine.embedder is old.embedder and not engine.backend.same(old.backend) and "scoring" not in changed:
-            changed.append("scoring")  # the key is as it was; what lies in its folder is not
+
+    async def _replace(self, old: Engine) -> list[str]:
+        config, changed = self._read_again(old.config)
+        access = Access.from_config(config.access)
+        engine = await in_thread(build_engine, config, self._hub.publish, old)
+        if engine.choice.config.name != old.choice.config.name and config.model.name == AUTO and old.store.all():
+            # Chosen while nobody was enrolled; since then somebody has been.
+            raise WithdrawnError("a voice was enrolled during the reload; reload again")
+        # Both may listen to the same source, so the old one must have closed it.
+        if engine.live is not old.live and not await in_thread(old.live.stop, STOP_TIME):
+            log.warning("the old capture or worker thread did not stop in time")
+        self._require_running()
+        if engine.embedder.model != old.embedder.model and not any(key.startswith("model.") for key in changed):
+            changed.append("model.name")  # the key is the same; `auto` means another model now
+        rescored = engine.embedder is old.embedder and not engine.backend.is_equivalent_to(old.backend)
+        if rescored and "scoring" not in changed:
+            changed.append("scoring")  # the key is the same; the files in its folder are not
         self._swap(config, access, old, engine)
         log.info("reloaded: %s", ", ".join(changed) or "nothing changed")
         return changed
@@ -145,8 +179,23 @@ class Daemon:
             for _ in range(old.live.needs):
                 engine.live.need()
             engine.live.start()
-        self._state.use(config, access, engine)
+        self._use(config, access, engine)
         engine.refresh()
+
+    def _start(self, config: Config, access: Access, engine: Engine) -> None:
+        engine.live.start()
+        self._use(config, access, engine)
+        log.info(
+            "ready: socket %s, %s, model %s (%s), %d enrolled",
+            self._server.address,
+            engine.live.source.description,
+            engine.embedder.model,
+            engine.choice.reason,
+            len(engine.store.all()),
+        )
+
+    def _use(self, config: Config, access: Access, engine: Engine) -> None:
+        self._state.use(config, access, engine)
         self._hub.limit = config.socket.events_queued
         self._server.configure(config.socket)
         logging.getLogger("voiceauthd").setLevel(config.log.level.upper())
@@ -156,9 +205,9 @@ class Daemon:
     def _catch_signals(self) -> None:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._stop.set)
-        self._loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        self._loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
 
-    def _hang_up(self) -> None:
+    def _on_hangup(self) -> None:
         self._begin(self._try_reload())
 
     async def _try_reload(self) -> list[str]:
@@ -182,59 +231,94 @@ class Daemon:
         configured = self._config.socket
         return listen(configured.path if configured.path is not None else default_socket(), configured.mode)
 
-    async def _load(self) -> Engine | None:
-        """The engine; None if the daemon was told to stop meanwhile. Raises what stands in the way.
+    async def _load(self) -> bool:
+        """Whether the model has loaded; False if the daemon was told to stop first. Raises what prevents loading.
 
-        In a thread that is not waited for: importing and loading cannot be interrupted, and SIGTERM must not wait.
+        A missing or unusable model does not end the daemon, unless it only runs to follow a source: calls are answered
+        with the reason, and loading is tried again when the model cache changes.
         """
-        loaded = self._loop.create_task(in_thread(build_engine, self._config, self._hub.publish))
+        while True:
+            before = await in_thread(self._cached_models)
+            try:
+                if not await self._unless_stopped(self._build()):
+                    return False
+            except ModelError as problem:
+                if self._on_event is not None:
+                    raise
+                if str(problem) != str(self._state.model_problem):
+                    log.error("%s", problem)
+                self._state.without_model(problem)
+                sd_notify.ready(status_line(self._state))
+                if not await self._unless_stopped(self._await_other_models(before)):
+                    return False
+            if self._state.engine_now is not None:
+                return True
+
+    async def _build(self) -> None:
+        async with self._reloading:
+            if self._state.engine_now is None:  # else a reload was faster
+                self._state.loading()
+                engine = await in_thread(build_engine, self._config, self._hub.publish)
+                self._start(self._config, self._state.access, engine)
+
+    async def _await_other_models(self, before: frozenset[tuple[str, int, int]]) -> None:
+        """Return when the cached models differ from `before`, or when a reload has loaded a model."""
+        while self._state.engine_now is None and await in_thread(self._cached_models) == before:
+            await asyncio.sleep(MODEL_POLL)
+
+    def _cached_models(self) -> frozenset[tuple[str, int, int]]:
+        model = self._config.model
+        return snapshot(model.cache or default_folder(), Path(model.name).expanduser())
+
+    async def _unless_stopped(self, work: Coroutine[Any, Any, None]) -> bool:
+        """Whether `work` was done; False, without waiting for it, if the daemon is told to stop first.
+
+        Importing and loading cannot be interrupted, and SIGTERM must not wait for them.
+        """
+        done = self._loop.create_task(work)
         stopped = self._loop.create_task(self._stop.wait())
-        await asyncio.wait((loaded, stopped), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((done, stopped), return_when=asyncio.FIRST_COMPLETED)
         stopped.cancel()
-        if not loaded.done():
-            loaded.cancel()
-            return None
-        return loaded.result()
+        if not done.done():
+            done.cancel()
+            return False
+        done.result()
+        return True
 
     # Serving
 
-    async def _serve(self, engine: Engine) -> None:
-        engine.live.start()
-        self._state.use(self._config, self._state.access, engine)
+    async def _serve(self) -> None:
         sd_notify.ready(status_line(self._state))
-        log.info("ready")
-        background: list[Awaitable[None]] = [self._watch()]
+        following = None
         if self._on_event is not None:
-            background.append(self._follow(self._on_event))
-        tasks = [self._loop.create_task(self._until_stopped(work)) for work in background]
+            following = self._loop.create_task(self._until_stopped(self._follow(self._on_event)))
         try:
             await self._stop.wait()
         finally:
-            for task in tasks:
-                task.cancel()
-            results = await asyncio.gather(*tasks, return_exceptions=True)
-        for result in results:
-            if isinstance(result, BaseException) and not isinstance(result, asyncio.CancelledError):
-                raise result
+            if following is not None:
+                following.cancel()
+                await asyncio.wait((following,))
+        if following is not None and not following.cancelled() and (problem := following.exception()) is not None:
+            raise problem
         if self._on_event is not None and self._state.live.failure is not None:
             raise self._state.live.failure
 
-    async def _until_stopped(self, work: Awaitable[None]) -> None:
-        """Stops the daemon when background work ends, whether it was done or failed."""
+    async def _until_stopped(self, work: Coroutine[Any, Any, None]) -> None:
+        """Stop the daemon when background work ends or fails."""
         try:
             await work
         finally:
             self._stop.set()
 
     async def _follow(self, on_event: OnEvent) -> None:
-        """Tells of everything that is heard, until a finite source ends."""
+        """Report every event, until a finite source ends."""
         with self._hub.subscribe() as inbox:
             self._state.live.need()
             async for event, _ in events(inbox, self._state):
                 on_event(event)
 
     async def _watch(self) -> None:
-        """Pings the watchdog while both threads make progress, and keeps the line of `systemctl status` true."""
+        """Ping the watchdog while both threads make progress, and keep the line of `systemctl status` current."""
         interval = sd_notify.watchdog_interval()
         period = min(interval, STATUS_PERIOD) if interval is not None else STATUS_PERIOD
         line = ""
@@ -253,26 +337,23 @@ class Daemon:
         sd_notify.stopping()
         self._state.claims.cancel("the daemon is stopping")
         engine = self._state.engine_now
-        # At the same time: one after the other they could take twice as long.
+        # Concurrently: one after the other they could take twice as long.
         ends = None if engine is None else self._loop.create_task(in_thread(engine.live.stop, STOP_TIME))
         await self._server.stop(STOP_TIME)
         if ends is not None and not await ends:
-            log.warning("the capture or the worker thread did not end in time")
+            log.warning("the capture or the worker thread did not stop in time")
         await self._methods.settle(CHANGE_TIME)
         await self._state.auditor.close(AUDIT_TIME)
         log.info("stopped")
 
 
 def run(config: Config, on_event: OnEvent | None = None, overrides: Sequence[str] = ()) -> int:
-    """Runs the daemon in this thread until it is told to stop. Returns the exit code; what is wrong is logged.
+    """Run the daemon in this thread until it is told to stop. Returns the exit code; errors are logged.
 
-    on_event   is called with each event, type Event of the interface; the daemon then ends when a finite source has
-    overrides  of the command line: they hold across a reload
+    on_event   called with each event, type Event of the interface; the daemon then ends with a finite source
+    overrides  settings of the command line, which a reload keeps
     """
-    logging.basicConfig(
-        stream=sys.stderr, format="voiceauthd: %(levelname)s: %(message)s", level=logging.WARNING, force=True
-    )
-    logging.getLogger("voiceauthd").setLevel(config.log.level.upper())
+    configure_logging(config.log.level)
 
     def reread() -> Config:
         return load_config(config.file, overrides)

@@ -1,4 +1,4 @@
-"""The sound side of the daemon, put together from a configuration: model, store, recogniser, capture and worker."""
+"""The audio side of the daemon, built from a configuration: model, store, recogniser, capture and worker."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from voiceauthd.audio.block import RATE
 from voiceauthd.audio.sources import make_source
 from voiceauthd.config.resolve import profiles_folder, scoring_folder, state_folder
 from voiceauthd.config.schema import Config
+from voiceauthd.embed.choose import AUTO, ModelChoice
 from voiceauthd.embed.embedding import Embedder
 from voiceauthd.embed.load import load_embedder
 from voiceauthd.errors import ModelError
 from voiceauthd.pipeline.events import PipelineEvent
 from voiceauthd.pipeline.live import Live
 from voiceauthd.pipeline.recogniser import Recogniser
-from voiceauthd.profiles.enrolment import WITHIN_ONE_VOICE
+from voiceauthd.profiles.enrolment import TAKE_AGREEMENT_MARGIN
 from voiceauthd.profiles.keys import KEY_FILE, load_keys
+from voiceauthd.profiles.model_choice import choose_for
 from voiceauthd.profiles.store import ProfileStore
 from voiceauthd.scoring.backend import Backend, load_backend
 from voiceauthd.scoring.policy import MONITOR, Policy, make_policies
@@ -30,14 +32,18 @@ from voiceauthd.speech.segmenter import Segmenter
 log = logging.getLogger(__name__)
 
 WARM_UP_LEVEL = 0.1
-"""Of the noise that the model is warmed with, as a share of full scale: about the level of speech."""
+"""Standard deviation of the warm-up noise, full scale 1: about the level of speech."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Engine:
-    """Everything that hears. Replaced piece by piece on reload, never changed in place."""
+    """Everything between the microphone and a score. A reload replaces it; nothing changes it in place.
+
+    choice  which model this is, and why
+    """
 
     config: Config
+    choice: ModelChoice
     embedder: Embedder
     backend: Backend
     policies: Mapping[str, Policy]
@@ -46,9 +52,10 @@ class Engine:
     live: Live
 
     def refresh(self) -> None:
-        """From now on it is compared with what the store holds now, as configured now. Does not touch the disk.
+        """Compare from now on with the profiles in the store, as configured. Does not touch the disk.
 
-        Raises `ModelError` for profiles that cannot be compared with, and then knows nobody, those of before included.
+        Raises `ModelError` for profiles that cannot be compared, and then recognises nobody, not even who was known
+        before.
         """
         self.recogniser.gate = self.config.gate
         self.recogniser.rule = self.policies[MONITOR].rule
@@ -60,13 +67,14 @@ class Engine:
 
 
 def build_engine(config: Config, publish: Callable[[PipelineEvent], None], old: Engine | None = None) -> Engine:
-    """A new engine; `live` is not started. What `old` has and the configuration leaves as it was is used again, and
-    changes only with `refresh`.
+    """Build an engine; its `live` is not started. Reuses the parts of `old` that the configuration leaves as they were;
+    those change only with `refresh`.
 
-    Takes seconds: to be called outside of the event loop. Raises `ModelError`, `StorageError`, `SourceError` or
-    `AudioError`; `old` goes on working then.
+    Takes seconds: do not call it in the event loop. Raises `ModelError`, `StorageError`, `SourceError` or `AudioError`;
+    `old` goes on working then.
     """
-    embedder = old.embedder if old is not None and old.config.model == config.model else _warm(config)
+    choice = choose_for(config)
+    embedder = old.embedder if old is not None and _keeps_model(old, config, choice) else _warm(config, choice)
     backend = load_backend(scoring_folder(config), embedder.model)
     policies = make_policies(config, embedder.threshold, backend)
     folder = profiles_folder(config)
@@ -75,16 +83,17 @@ def build_engine(config: Config, publish: Callable[[PipelineEvent], None], old: 
     else:
         store = ProfileStore(folder, embedder.model, load_keys(state_folder(config) / KEY_FILE))
     store.refresh()
-    _tell_refused(store)
+    _log_refused(store)
     if old is not None and old.embedder is embedder:
-        recogniser = old.recogniser  # one recogniser a model: it serialises the calls of the model
+        recogniser = old.recogniser  # one recogniser for each model: it serialises calls of the model
     else:
         gallery = make_gallery(store.all(), embedder.model, backend)
         recogniser = Recogniser(embedder, gallery, policies[MONITOR].rule, config.gate)
-    if old is not None and not _hears_differently(old.config, config):
+    if old is not None and not _captures_differently(old.config, config):
         return replace(
             old,
             config=config,
+            choice=choice,
             embedder=embedder,
             backend=backend,
             policies=policies,
@@ -100,31 +109,42 @@ def build_engine(config: Config, publish: Callable[[PipelineEvent], None], old: 
         queue=config.queue,
         publish=publish,
     )
-    return Engine(config, embedder, backend, policies, store, recogniser, live)
+    return Engine(config, choice, embedder, backend, policies, store, recogniser, live)
 
 
 def least_agreement(engine: Engine) -> float:
-    """The cosine that takes of one enrolment must have: the threshold less what takes of one voice may fall short."""
+    """The cosine that takes of one enrolment must reach: the threshold, less the spread within one voice."""
     own = engine.config.decision.threshold
-    return (engine.embedder.threshold if own is None else own) - WITHIN_ONE_VOICE
+    return (engine.embedder.threshold if own is None else own) - TAKE_AGREEMENT_MARGIN
 
 
-def _tell_refused(store: ProfileStore) -> None:
+def _log_refused(store: ProfileStore) -> None:
     for name, problem in store.refused.items():
         log.warning("profile %r is not used: %s", name, problem)
     lost = sum(problem.reason == "wrong_key" for problem in store.refused.values())
     if lost:
-        log.error("the key of %d profiles is not in %s: nobody is recognised by them", lost, store.keys.source)
+        log.error("the key of %d profiles is not in %s: those profiles recognise nobody", lost, store.keys.source)
 
 
-def _hears_differently(old: Config, new: Config) -> bool:
+def _captures_differently(old: Config, new: Config) -> bool:
     return (old.audio, old.speech, old.queue) != (new.audio, new.speech, new.queue)
 
 
-def _warm(config: Config) -> Embedder:
-    """Loads the model and runs it once at each length that it will see, so that the first person does not wait."""
+def _keeps_model(old: Engine, config: Config, choice: ModelChoice) -> bool:
+    """Whether the loaded model is the chosen one, on the configured device."""
+    if old.config.model == config.model and config.model.name != AUTO:
+        return True
+    model = old.embedder.model
+    place = [(each.device, each.threads, each.cache) for each in (old.config.model, config.model)]
+    same = choice.config.name == model.name and model.revision.startswith(choice.config.revision or "")
+    return same and place[0] == place[1]
+
+
+def _warm(config: Config, choice: ModelChoice) -> Embedder:
+    """Load the model and run it once at each length that it will see, so that the first caller does not wait."""
     began = time.monotonic()
-    embedder = load_embedder(config.model)
+    log.info("loading the model %s: %s", choice.config.name, choice.reason)
+    embedder = load_embedder(choice.config)
     noise = np.random.default_rng(0).standard_normal(round(config.speech.window * RATE)).astype(np.float32)
     noise *= WARM_UP_LEVEL
     for seconds in (config.speech.first, config.speech.window):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 from collections.abc import Sequence
@@ -12,23 +13,26 @@ import voiceauthd
 from voiceauthd.config.load import find_config, load_config
 from voiceauthd.errors import ExitCode, VoiceauthError
 from voiceauthd.service.daemon import run
+from voiceauthd.service.log_lines import configure_logging
+
+log = logging.getLogger("voiceauthd")
 
 EPILOGUE = """\
 The configuration is the first of: --config, $VOICEAUTHD_CONFIG, $XDG_CONFIG_HOME/voiceauthd/config.yaml,
-/etc/voiceauthd/config.yaml, the built-in defaults. `voiceauth config default` prints it with all that can be set.
+/etc/voiceauthd/config.yaml, the built-in defaults. `voiceauth config default` prints a file with every setting.
 
 SIGTERM and SIGINT stop the daemon, SIGHUP reloads the configuration.
 
 exit codes: 0 stopped, 2 usage, 9 configuration refused, 10 model not available, 11 the recording cannot be read,
-12 the profile store or the audit log cannot be used, 13 another daemon answers on the socket, 70 a defect
+12 the profile store or the audit log cannot be used, 13 another daemon answers on the socket, 70 a defect of voiceauthd
 """
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the daemon until it is told to stop; returns the exit code."""
+    """Run the daemon until it is stopped; return the exit code."""
     parser = argparse.ArgumentParser(
         prog="voiceauthd",
-        description="Listens to the microphone, knows which enrolled person speaks, and tells on a local socket.",
+        description="Recognises enrolled people by voice, and offers verification and monitoring on a local socket.",
         epilog=EPILOGUE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -41,13 +45,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         config = load_config(find_config(given.config, os.environ), given.set)
     except VoiceauthError as failure:
-        print(f"voiceauthd: {failure}", file=sys.stderr)  # noqa: T201  before there is a log
+        configure_logging("info")
+        for line in str(failure).splitlines():
+            log.error("%s", line)
         return failure.exit_code
     return run(config, overrides=given.set)
 
 
 def script() -> None:
-    """The console script. Leaves at once: a model that still loads in its thread must not hold the exit up."""
+    """The console script. Exits at once: a model that is still loading in its thread must not delay the exit."""
     code: int = ExitCode.INTERNAL
     try:
         code = main()

@@ -1,4 +1,4 @@
-"""How the daemon is: the reply of Status, and the line that systemd shows."""
+"""The daemon's status: the reply of Status, and the line that systemd shows."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from voiceauthd.service.state import MUTED, STUCK, State
 
 
 def status_reply(state: State, *, details: bool) -> Reply:
-    """The reply of Status. `details`: whether the caller may know who holds the claim, how many are enrolled and
-    what is wrong with what is stored, and whose speech the cohort is from."""
+    """The reply of Status. `details`: whether the caller may see who holds the claim, how many people are enrolled,
+    what is wrong with stored files, and where the cohort's speech is from."""
     problem = problem_of(state, details=details)
     engine = state.engine_now
     reply: Reply = {
@@ -37,6 +37,7 @@ def status_reply(state: State, *, details: bool) -> Reply:
     counters, source = engine.live.counters(), engine.live.source
     where = engine.live.state
     reply["model"] = model_reply(engine.embedder, engine.recogniser.rule)
+    reply["model_reason"] = engine.choice.reason
     reply["source"] = {
         "description": source.description,
         "state": where.state.value,
@@ -66,11 +67,11 @@ def status_reply(state: State, *, details: bool) -> Reply:
 
 
 def problem_of(state: State, *, details: bool = True) -> str | None:
-    """What stands in the way, most serious first; None when all is well. Without `details`: of the sound and the model
-    alone, for whether profiles or lockouts are damaged is nobody's business but an administrator's."""
+    """The most serious problem, with what to do; None when all is well. Without `details`, only of audio and model:
+    whether profiles or lockouts are damaged is for administrators."""
     engine = state.engine_now
     if engine is None:
-        return None
+        return None if state.model_problem is None else str(state.model_problem)
     live = engine.live
     if not live.alive:
         return "the capture or the worker thread has died; restart the daemon, and see its log"
@@ -96,13 +97,13 @@ def status_line(state: State) -> str:
     """One line for `systemctl status`."""
     engine = state.engine_now
     if engine is None:
-        return "loading the model"
+        return "loading the model" if state.model_problem is None else f"no model: {state.model_problem}"
     problem = problem_of(state)
     return problem if problem is not None else f"{engine.embedder.model.name}, {len(engine.store.all())} enrolled"
 
 
 def resident_memory() -> int:
-    """Bytes of this process in memory, from proc(5)."""
+    """Resident memory of this process in bytes, from proc(5)."""
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -110,6 +111,6 @@ def resident_memory() -> int:
 def _word(state: State, problem: str | None) -> str:
     if state.stopping:
         return "stopping"
-    if state.engine_now is None:
+    if state.engine_now is None and state.model_problem is None:
         return "starting"
     return "ready" if problem is None else "degraded"
