@@ -31,7 +31,7 @@ RUN_TESTS = $(BIN)/pytest -n $(JOBS) --dist loadfile
 # Threads that wait for work sleep: on a busy machine spinning ones take the processor from the one that works.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup test-setup model demo run bench test test-all lint install uninstall clean
+.PHONY: help setup test-setup model demo run bench test test-all lint hooks install uninstall clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1 — \2/' | \
@@ -53,8 +53,12 @@ model: setup ## the CAM++ model (81 MB, once), which demo and tests use
 
 demo: model ## the main job, on recorded voices: enrol two people, tell them from a stranger, live
 	$(BIN)/voiceauth demo
+	@printf '%s\n' '' 'Next, in this folder:' \
+	  "  $(BIN)/voiceauth setup    your own voice at your microphone, in three minutes" \
+	  '  make run                     or the daemon in the foreground, then in another terminal:' \
+	  "  $(BIN)/voiceauth status   what it does and which model it uses"
 
-run: setup ## the daemon, with config.yaml, on the default microphone
+run: setup ## the daemon in the foreground, with config.yaml, on the default microphone; Ctrl-C ends it
 	$(BIN)/voiceauthd --config config.yaml
 
 bench: model ## speed, delay and memory on this machine
@@ -72,6 +76,9 @@ lint: setup ## ruff and mypy
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+hooks: setup ## a git hook that runs ruff, mypy and the structure tests before each commit
+	@scripts/pre-commit --install
 
 install: ## as root: the daemon for this whole machine (DESTDIR, PREFIX); also the way to upgrade
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' scripts/install.sh install

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# Installs voiceauthd for the whole machine, or removes it. Run from the top of a checkout, by `make`, as root.
+# Install voiceauthd for the whole machine, or uninstall it. Run by `make` from the top of a checkout, as root.
 #
-#     install.sh install       may be repeated: that is how to upgrade
+#     install.sh install       run it again to upgrade
 #     install.sh uninstall     keeps profiles, models and configuration
 #
-# DESTDIR  an absolute folder to install into instead of /, for packagers; then nothing outside it is touched
+# DESTDIR  an absolute folder to install into instead of /, for packagers; nothing outside it is changed
 # PREFIX   where commands and units go, default /usr/local
 # PYTHON   the Python to use, default: the system's own
 set -euo pipefail
@@ -23,31 +23,31 @@ fail() { echo "$*" >&2; exit 1; }
 [ -f pyproject.toml ] && [ -d systemd ] || fail "run this from the top of the checkout"
 [ -n "$destdir" ] || [ "$(id -u)" -eq 0 ] || fail "not root: sudo make ${1:-install}"
 
-# True when the units belong to the systemd that runs here.
+# True if the units are installed for the systemd that runs here.
 managed() { [ -z "$destdir" ] && [ -d /run/systemd/system ]; }
 
 put_package() {
     local python venv=$destdir$home  # and $source, which is removed at the end
-    # Made anew when the Python that it was made from is gone, or is another one now.
+    # Create it again if the Python that it was created with is gone or has changed.
     if [ -e "$venv" ] && ! "$venv/bin/python" -c 'import pip' 2>/dev/null; then rm -rf "$venv"; fi
     if [ ! -e "$venv" ]; then
         python=$(scripts/find-python.sh system)
-        echo "making $venv with $python"
+        echo "creating $venv with $python"
         "$python" -m venv "$venv"
     fi
-    # Built in a copy: pip would leave files of root's in the checkout.
+    # Build in a copy: pip would leave files owned by root in the checkout.
     source=$(mktemp -d)
     trap 'rm -rf "$source"' EXIT
-    cp -r pyproject.toml README.md LICENSE daemon "$source"
+    cp -r pyproject.toml README.md LICENSE daemon systemd "$source"
     install -D -m 0755 scripts/voiceauth-pam "$source/scripts/voiceauth-pam"
     rm -rf "$source"/daemon/*.egg-info
     "$venv/bin/python" -m pip install --quiet --constraint constraints.txt "$source" ||
         fail "pip could not install the package (see above)"
-    # An executable of one line, as a full disk may leave it, is a shell's success; PAM would let everybody in.
-    cmp scripts/voiceauth-pam "$venv/bin/voiceauth-pam" || fail "voiceauth-pam was not installed whole"
+    # Truncated after its first line, for example by a full disk, the script would succeed and PAM let everybody in.
+    cmp scripts/voiceauth-pam "$venv/bin/voiceauth-pam" || fail "voiceauth-pam was not installed completely"
 }
 
-# The addresses inside the environment's scripts, as they will be once DESTDIR is /.
+# Remove DESTDIR from the paths inside the environment's scripts.
 settle_package() {
     [ -n "$destdir" ] || return 0
     grep -rlIZ --exclude-dir=lib "$destdir$home" "$destdir$home/bin" "$destdir$home/pyvenv.cfg" |
@@ -79,7 +79,7 @@ put_units() {
     install -D -m 0644 systemd/tmpfiles.d/voiceauthd.conf "$destdir$prefix/lib/tmpfiles.d/voiceauthd.conf"
 }
 
-# By which the owner of a voice is asked for the password. One that is there is the administrator's.
+# The PAM service that checks the password of a voice's owner. An existing file belongs to the administrator.
 put_pam() {
     local change=
     if [ -e "$destdir$pam" ]; then
@@ -87,7 +87,7 @@ put_pam() {
         return
     fi
     install -d "$destdir${pam%/*}"
-    # Debian and SUSE have these two; others have one for both.
+    # Debian and SUSE have common-auth and common-account; others have system-auth for both.
     [ -e /etc/pam.d/common-auth ] || change='s/common-(auth|account)$/system-auth/'
     sed -E "$change" systemd/pam.d/voiceauthd >"$destdir$pam.new"
     chmod 0644 "$destdir$pam.new"
@@ -113,10 +113,10 @@ do_install() {
         if systemctl --quiet is-active voiceauthd.socket; then systemctl start voiceauthd-proof.socket; fi
     fi
     [ -n "$destdir" ] || cat <<END
-Installed. Next, once:
-  voiceauth doctor                           says what is still missing, such as the model
-  systemctl enable --now voiceauthd.socket   for the whole machine, or
-  systemctl --user enable --now voiceauthd.socket   for yourself alone
+Installed. Next, as the user who uses the microphone:
+  voiceauth setup        a desktop (PipeWire, PulseAudio): your own service
+  sudo voiceauth setup   a machine with plain ALSA: the system service, which can also serve logins
+  voiceauth doctor       shows what is missing
 END
 }
 
@@ -125,7 +125,7 @@ do_uninstall() {
         systemctl disable --quiet --now voiceauthd.socket voiceauthd.service 2>/dev/null || true
     fi
     for command in "${commands[@]}"; do
-        # Not another package's command of that name.
+        # Leave another package's command of that name.
         [ "$(readlink "$destdir$prefix/bin/$command")" != "$home/bin/$command" ] || rm -f "$destdir$prefix/bin/$command"
     done
     for unit in "${units[@]}"; do
@@ -135,8 +135,8 @@ do_uninstall() {
     rm -f "$destdir$prefix/lib/sysusers.d/voiceauthd.conf" "$destdir$prefix/lib/tmpfiles.d/voiceauthd.conf"
     rm -rf "$destdir$home"
     if managed; then systemctl daemon-reload; fi
-    echo "Removed. Kept: $destdir$state (profiles and models), $destdir${config%/*} (configuration), the user voiceauthd,"
-    echo "$destdir$pam."
+    echo "Removed. Kept: $destdir$state (profiles and models), $destdir${config%/*} (configuration), $destdir$pam,"
+    echo "the user voiceauthd."
     echo "To remove these too: rm -r $destdir$state $destdir${config%/*} $destdir$pam; userdel voiceauthd"
 }
 

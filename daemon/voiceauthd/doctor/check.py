@@ -1,4 +1,4 @@
-"""One thing that `voiceauth doctor` looks at, and what came of it."""
+"""One check of `voiceauth doctor`: what it looks at, and its result."""
 
 from __future__ import annotations
 
@@ -15,8 +15,13 @@ FAIL = "fail"
 
 
 class Check(NamedTuple):
-    """id: stable, for programs. state: ok, warn or fail. fix: what to do, if anything. code: how doctor ends if this
-    is the first that failed."""
+    """The result of one check.
+
+    id     stable, for programs
+    state  ok, warn or fail
+    fix    what to do, if anything
+    code   doctor's exit code if this is the first failure
+    """
 
     id: str
     state: str
@@ -26,13 +31,13 @@ class Check(NamedTuple):
 
 
 class Machine(NamedTuple):
-    """What the checks look at.
+    """What the checks look at, and what the daemon said.
 
     config      the built-in one if the configured one is refused
     socket      where clients look for the daemon
-    daemon_uid  who owns the other end of the socket; None if nobody answers
+    daemon_uid  the owner of the other end of the socket; None if no daemon answers
     status      the daemon's; None if it does not answer
-    profiles    the daemon's list; None if it does not answer or does not tell this user
+    profiles    the daemon's list; None if it does not answer, or does not show it to this user
     problem     why the daemon does not answer
     """
 
@@ -47,7 +52,7 @@ class Machine(NamedTuple):
 
 
 def failed(id: str, found: object, fix: str, code: ExitCode) -> Check:
-    """A check that failed; only the first line of what was found."""
+    """Return a failed check, with only the first line of what was found."""
     return Check(id, FAIL, _first_line(found), fix, code)
 
 

@@ -1,9 +1,8 @@
-"""Doctor's checks of the daemon: the socket, who is behind it, whether it is ready, its unit."""
+"""Doctor's checks of the daemon: its socket, its owner, whether it is ready, and its systemd units."""
 
 from __future__ import annotations
 
 import os
-import pwd
 import shutil
 import socket
 import stat
@@ -14,15 +13,16 @@ from voiceauthd.client import Client
 from voiceauthd.doctor.check import OK, WARN, Check, Machine, failed
 from voiceauthd.errors import ExitCode, NotRunningError, VoiceauthError
 from voiceauthd.protocol.credentials import credentials_of
+from voiceauthd.users import user_name
 
 ANSWER_TIMEOUT = 3.0
 """Seconds for the daemon to answer."""
 
-START = "start it: `systemctl enable --now voiceauthd.socket`, or `voiceauth run`"
+START = "start it: `voiceauth service start`, or `voiceauth run`"
 
 
 def ask_daemon(machine: Machine) -> Machine:
-    """`machine` with what the daemon says, if it does."""
+    """`machine` with the daemon's answers, if it answers."""
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
             probe.settimeout(ANSWER_TIMEOUT)
@@ -38,7 +38,7 @@ def ask_daemon(machine: Machine) -> Machine:
 
 
 def check_socket(machine: Machine) -> Check:
-    """The socket is there, is a socket, and is where the configuration puts it."""
+    """The socket exists, is a socket, and is where the configuration puts it."""
     name = "socket.path"
     configured = machine.config.socket.path
     try:
@@ -48,7 +48,7 @@ def check_socket(machine: Machine) -> Check:
     if not stat.S_ISSOCK(status.st_mode):
         fix = "remove it, or set socket.path to another file"
         return failed(name, f"{machine.socket} is not a socket", fix, ExitCode.NOT_RUNNING)
-    found = f"{machine.socket}, mode {status.st_mode & 0o777:04o}, owner {_user(status.st_uid)}"
+    found = f"{machine.socket}, mode {status.st_mode & 0o777:04o}, owner {user_name(status.st_uid)}"
     if configured is not None and os.path.abspath(configured) != os.path.abspath(machine.socket):
         fix = f"export VOICEAUTHD_SOCKET={configured}"
         return Check(name, WARN, f"{found}; but the configuration says {configured}", fix)
@@ -66,32 +66,34 @@ def check_running(machine: Machine) -> Check:
 
 
 def check_ready(machine: Machine) -> Check:
-    """Its model is loaded, and nothing stands in the way."""
+    """Its model is loaded, and it reports no problem."""
     name = "daemon.ready"
     if machine.status is None:
-        return Check(name, WARN, "not known: no daemon answers", "see daemon.running")
+        return Check(name, WARN, "unknown: no daemon answers", "see daemon.running")
     status = machine.status
     if status["ready"] and status["state"] == "ready":
-        return Check(name, OK, str(status["model"]["name"]) if status.get("model") else "ready")
+        model = f"{status['model']['name']}: {status.get('model_reason')}" if status.get("model") else "ready"
+        return Check(name, OK, model)
     found = f"{status['state']}: {status.get('problem') or 'no details'}"
     if status["state"] in {"starting", "stopping"}:
         return Check(name, WARN, found, "wait a few seconds")
     if status["ready"]:
         return Check(name, WARN, found, "see the microphone checks")
-    return failed(name, found, "see model.cached, and the daemon's log (journalctl -u voiceauthd)", ExitCode.MODEL)
+    fix = "do that; the daemon then loads the model on its own. Its log: journalctl -u voiceauthd"
+    return failed(name, found, fix, ExitCode.MODEL)
 
 
 def check_owner(machine: Machine) -> Check:
-    """Who is behind the socket is root, the daemon's own user, or this user: nobody else may be believed."""
+    """The socket belongs to root, the daemon's own user, or this user: nobody else is trusted."""
     name = "daemon.owner"
     uid = machine.daemon_uid
     if uid is None:
-        return Check(name, WARN, "not known: nobody listens", "see daemon.running")
-    user = _user(uid)
+        return Check(name, WARN, "unknown: no daemon answers", "see daemon.running")
+    user = user_name(uid)
     found = f"{user}, process {machine.daemon_pid} ({_command(machine.daemon_pid)})"
     if uid in {0, os.geteuid()} or user == "voiceauthd":
         return Check(name, OK, found)
-    fix = f"do not trust it: find out who put a socket at {machine.socket}"
+    fix = f"do not trust it: find out who made {machine.socket}"
     return failed(name, f"{found}: a stranger owns the socket", fix, ExitCode.DENIED)
 
 
@@ -112,20 +114,13 @@ def check_unit(_machine: Machine) -> Check:
     found = ", ".join(f"{unit} {loaded if loaded != 'loaded' else active}" for unit, loaded, active in states)
     if any(active == "failed" for _, _, active in states):
         return failed(
-            name, found, "journalctl -u voiceauthd tells why; then `systemctl restart voiceauthd`", ExitCode.INTERNAL
+            name, found, "journalctl -u voiceauthd shows why; then `systemctl restart voiceauthd`", ExitCode.INTERNAL
         )
     return Check(name, OK, found)
-
-
-def _user(uid: int) -> str:
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:
-        return f"uid {uid}"
 
 
 def _command(pid: int | None) -> str:
     try:
         return Path(f"/proc/{pid}/comm").read_text(encoding="utf-8", errors="replace").strip()
     except OSError:
-        return "not to be seen"
+        return "not visible"

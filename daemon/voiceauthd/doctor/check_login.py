@@ -1,4 +1,4 @@
-"""Doctor's check of the services of PAM that ask for a voice."""
+"""Doctor's check of the PAM services that ask for a voice."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from voiceauthd.errors import ExitCode, VoiceauthError
 
 
 def check_pam(_machine: Machine) -> Check:
-    """Each service that asks for a voice has a helper that is there, and that only root can change."""
+    """Each PAM service that asks for a voice has a helper that exists and that only root can change."""
     from voiceauthd.login.files import PamFolder
     from voiceauthd.login.services import status
 
@@ -15,7 +15,7 @@ def check_pam(_machine: Machine) -> Check:
         with PamFolder() as folder:
             asked = status(folder)
     except VoiceauthError as problem:
-        return Check("pam.services", WARN, str(problem), "only a machine with Linux-PAM can log in by voice")
+        return Check("pam.services", WARN, str(problem), "voice login needs Linux-PAM")
     if not asked:
         return Check("pam.services", OK, "none asks for a voice")
     broken = [service for service in asked if service.problem]
@@ -24,6 +24,6 @@ def check_pam(_machine: Machine) -> Check:
     first = broken[0]
     fix = f"`voiceauth pam install {first.service}` again, or `voiceauth pam remove {first.service}`"
     if first.block is None:
-        fix = "docs/login.md tells what `voiceauth pam` writes"
+        fix = "docs/login.md explains what `voiceauth pam` writes"
         return Check("pam.services", WARN, f"{first.service}: {first.problem}", fix)
     return failed("pam.services", f"{first.service}: {first.problem}", fix, ExitCode.STORAGE)

@@ -16,7 +16,7 @@ from voiceauthd.errors import ConfigError, ExitCode, ModelError, StorageError, V
 MIN_PYTHON = (3, 11)
 
 SERVICE_USER = "voiceauthd"
-"""Whom the system service runs as: systemd/sysusers.d."""
+"""The system service's user: systemd/sysusers.d."""
 
 
 def check_python(_machine: Machine) -> Check:
@@ -28,7 +28,7 @@ def check_python(_machine: Machine) -> Check:
 
 
 def check_packages(_machine: Machine) -> Check:
-    """Every package that voiceauthd needs is installed, in a version that it was made for."""
+    """Every package that voiceauthd needs is installed, in a supported version."""
     fix = "install voiceauthd again: pip install --force-reinstall voiceauthd"
     try:
         needed = [line for line in metadata.requires("voiceauthd") or [] if "extra ==" not in line]
@@ -54,7 +54,7 @@ def _package_problem(requirement: str) -> str:
 
 
 def check_threads(machine: Machine) -> Check:
-    """torch loads, and is not given more threads than there are processors."""
+    """torch loads, and has no more threads than there are processors."""
     try:
         import torch
     except (ImportError, OSError) as problem:
@@ -74,32 +74,35 @@ def check_config(machine: Machine, problem: ConfigError | None) -> Check:
         return Check("config", OK, where)
     lines = str(problem).splitlines()
     more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-    return Check("config", FAIL, lines[0] + more, "`voiceauth config check` tells all that is wrong", ExitCode.CONFIG)
+    return Check("config", FAIL, lines[0] + more, "`voiceauth config check` shows every error", ExitCode.CONFIG)
 
 
 def check_model(machine: Machine) -> Check:
-    """The configured model is on this machine, and its files are what they should be."""
-    from voiceauthd.embed.cache import describe_model, find
+    """The model that the configuration means is on this machine, and its files are what they should be."""
+    from voiceauthd.embed.cache import default_folder, describe_model, find, require_trusted
+    from voiceauthd.profiles.model_choice import choose_for
 
-    name, revision = machine.config.model.name, machine.config.model.revision
-    fix = f"voiceauth model fetch {name} (here, or elsewhere and copy it); or set model.name to campplus"
-    if name.startswith(("/", "./", "../", "~")):
-        folder = Path(name).expanduser()
-        if folder.is_dir():
-            return Check("model.cached", OK, f"the folder {folder}")
-        return failed("model.cached", f"there is no folder {folder}", "correct model.name", ExitCode.MODEL)
+    name = "model.cached"
+    fix = "fetch a model: `voiceauth model fetch campplus` (works offline), here or elsewhere and copy it"
     try:
-        path = find(name, revision, machine.config.model.cache)
+        choice = choose_for(machine.config)
+        cache = choice.config.cache or default_folder()
+        path = find(choice.config.name, choice.config.revision, cache)
+        if path is not None:
+            require_trusted(cache)
     except ModelError as problem:
-        return failed("model.cached", problem, fix, ExitCode.MODEL)
+        return failed(name, problem, fix, ExitCode.MODEL)
+    folder = Path(choice.config.name).expanduser()
+    if path is None and folder.is_dir():
+        return Check(name, OK, f"the folder {folder}")
     if path is None:
-        return failed("model.cached", f"{name} is not in the model cache", fix, ExitCode.MODEL)
+        missing = f"{choice.config.name} is neither in the model cache {cache} nor a folder"
+        return failed(name, missing, f"`voiceauth model fetch {choice.config.name}`", ExitCode.MODEL)
     model = describe_model(path)
     if model.problem is not None:
-        return failed("model.cached", model.problem, fix, ExitCode.MODEL)
-    return Check(
-        "model.cached", OK, f"{model.name} {model.revision[:12]}, {model.size / 1e6:.1f} MB, verified, in {path}"
-    )
+        return failed(name, model.problem, fix, ExitCode.MODEL)
+    size = f"{model.size / 1e6:.1f} MB, verified"
+    return Check(name, OK, f"{model.name} {model.revision[:12]}, {size}, in {path}; {choice.reason}")
 
 
 def check_model_loads(machine: Machine) -> Check:
@@ -108,9 +111,10 @@ def check_model_loads(machine: Machine) -> Check:
 
     from voiceauthd.audio.block import RATE
     from voiceauthd.embed.load import load_embedder
+    from voiceauthd.profiles.model_choice import choose_for
 
     try:
-        embedder = load_embedder(machine.config.model)
+        embedder = load_embedder(choose_for(machine.config).config)
         noise = np.random.default_rng(0).normal(0.0, 0.1, 2 * RATE).astype(np.float32)
         embedder.embed([noise])
     except VoiceauthError as problem:
@@ -133,29 +137,31 @@ def check_vad(machine: Machine) -> Check:
 
 
 def check_profiles_folder(machine: Machine) -> Check:
-    """The store's folder belongs to the daemon alone."""
+    """The profile folder is accessible to the daemon alone."""
     from voiceauthd.config.resolve import profiles_folder
 
     try:
         folder = profiles_folder(machine.config)
         status = folder.stat()
     except FileNotFoundError:
-        return Check("profiles.folder", OK, f"{folder} is not there yet; the daemon makes it")
+        return Check("profiles.folder", OK, f"{folder} does not exist yet; the daemon makes it")
     except PermissionError:
-        return Check("profiles.folder", OK, f"{folder} is closed to this user, as it should be; root can see more")
+        return Check("profiles.folder", OK, f"{folder} is not readable by this user, which is right; root can see more")
     except (ConfigError, OSError) as problem:
-        return failed("profiles.folder", problem, "set `profiles` to a folder of the daemon's", ExitCode.STORAGE)
+        return failed(
+            "profiles.folder", problem, "set `profiles` to a folder that belongs to the daemon", ExitCode.STORAGE
+        )
     found = f"{folder}, mode {status.st_mode & 0o777:04o}, owner uid {status.st_uid}"
     if status.st_mode & 0o077:
-        return failed("profiles.folder", f"{found}: others may look in", f"chmod 700 {folder}", ExitCode.STORAGE)
+        return failed("profiles.folder", f"{found}: others can read it", f"chmod 700 {folder}", ExitCode.STORAGE)
     if status.st_uid not in _daemon_users(machine):
         fix = f"run the daemon as that user, or give it the folder: chown -R USER {folder}"
-        return Check("profiles.folder", WARN, f"{found}: perhaps not the daemon's", fix)
+        return Check("profiles.folder", WARN, f"{found}: perhaps it is not the daemon's", fix)
     return Check("profiles.folder", OK, found)
 
 
 def _daemon_users(machine: Machine) -> set[int | None]:
-    """Whom the daemon may run as. A socket that systemd made is root's, whoever the daemon is."""
+    """The users that the daemon may run as. A socket made by systemd belongs to root, whoever runs the daemon."""
     users = {os.geteuid(), machine.daemon_uid}
     try:
         users.add(pwd.getpwnam(SERVICE_USER).pw_uid)
@@ -167,7 +173,7 @@ def _daemon_users(machine: Machine) -> set[int | None]:
 def check_profiles_refused(machine: Machine) -> Check:
     """Every profile can be used."""
     if machine.profiles is None:
-        return Check("profiles.refused", WARN, "not known: the daemon does not tell", "see daemon.running")
+        return Check("profiles.refused", WARN, "unknown: the daemon does not say", "see daemon.running")
     refused = [profile for profile in machine.profiles if not profile["usable"]]
     if not refused:
         return Check("profiles.refused", OK, f"none of {len(machine.profiles)}")

@@ -1,4 +1,4 @@
-"""Doctor's check of what makes scores worth something: the cohort and the calibration of the configured model."""
+"""Doctor's check of the cohort and the calibration of the configured model."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ CALIBRATE = "`voiceauth calibrate FOLDER`, with a folder of speech that has a su
 
 
 def check_scoring(machine: Machine) -> Check:
-    """Cohort and calibration are there, whole, and of the configured model."""
+    """Cohort and calibration exist, are intact, and belong to the configured model."""
     from voiceauthd.config.resolve import scoring_folder
     from voiceauthd.embed.embedding import ModelId
     from voiceauthd.embed.load import locate
+    from voiceauthd.profiles.model_choice import choose_for
     from voiceauthd.scoring.backend import COHORT, folder_name, load_backend
 
     try:
-        _, manifest = locate(machine.config.model)
+        _, manifest = locate(choose_for(machine.config).config)
         folder = scoring_folder(machine.config)
     except ModelError:
-        return Check("scoring", WARN, "not known: the model is not there", "see model.cached")
+        return Check("scoring", WARN, "unknown: the model is not here", "see model.cached")
     except ConfigError as problem:
-        return failed("scoring", problem, "set `scoring` to a folder of the daemon's", ExitCode.STORAGE)
+        return failed("scoring", problem, "set `scoring` to a folder that belongs to the daemon", ExitCode.STORAGE)
     model = ModelId(manifest.name, manifest.revision, manifest.digest, "", 0)
     own = folder / folder_name(model)
     try:
@@ -42,18 +43,20 @@ def check_scoring(machine: Machine) -> Check:
     except PermissionError:
         return _closed(machine, str(own))
     except (StorageError, OSError) as problem:
-        fix = f"remove {own}, or make its files anew: {CALIBRATE}"
+        fix = f"remove {own}, or make its files again: {CALIBRATE}"
         return failed("scoring", problem, fix, ExitCode.STORAGE)
     return _judged(machine, backend, f"in {own}" if here else "that came with voiceauthd")
 
 
 def _completed(model: ModelId, cohort: bytes) -> ModelId:
-    """`model` with what only the loaded model knows (its front end, its dimension), as a cohort of the same weights has
-    it; else as it was, and the cohort will be refused."""
+    """Complete `model` with its front end and dimension, which only a loaded model knows, from a cohort of its weights.
+
+    For a cohort of other weights, return it unchanged; the cohort will then be refused.
+    """
     from voiceauthd.embed.embedding import ModelId
 
     try:
-        header = json.loads(cohort[8 : 8 + int.from_bytes(cohort[:8], "little")])  # how a safetensors file begins
+        header = json.loads(cohort[8 : 8 + int.from_bytes(cohort[:8], "little")])  # the header of a safetensors file
         named = ModelId(**json.loads(header["__metadata__"]["model"]))
     except (ValueError, KeyError, TypeError):
         return model
@@ -75,10 +78,12 @@ def _judged(machine: Machine, backend: Backend, where: str) -> Check:
 
 
 def _closed(machine: Machine, where: str) -> Check:
-    """Nobody but the daemon and root can see its files; what the daemon says of them is public."""
+    """Only the daemon and root can see the files; what the daemon says about them is public."""
     model = (machine.status or {}).get("model")
     if model is None:
-        return Check("scoring", OK, f"{where} is closed to this user, as it should be; root can see more")
+        return Check("scoring", OK, f"{where} is not readable by this user, which is right; root can see more")
     if model["calibrated"]:
-        return Check("scoring", OK, f"{where} is closed to this user; the daemon says that it is calibrated")
-    return Check("scoring", WARN, f"{where} is closed to this user; the daemon says that it is uncalibrated", CALIBRATE)
+        return Check("scoring", OK, f"{where} is not readable by this user; the daemon says that it is calibrated")
+    return Check(
+        "scoring", WARN, f"{where} is not readable by this user; the daemon says that it is uncalibrated", CALIBRATE
+    )

@@ -1,45 +1,37 @@
-"""Doctor's checks of the sound hardware: PortAudio, the microphone, who may open it."""
+"""Doctor's checks of the audio hardware: PortAudio, the microphone, and who may open it."""
 
 from __future__ import annotations
 
 import grp
-import math
 import os
-import time
 from pathlib import Path
 
 from voiceauthd.doctor.check import OK, WARN, Check, Machine, failed
 from voiceauthd.errors import ExitCode, SourceError
 
-LISTEN = 0.5
-"""Seconds of sound that are measured."""
-
-DEADLINE = 4.0
-"""Seconds that the microphone has for it: a Bluetooth headset takes two to begin."""
-
-QUIET_DBFS = -85.0
-"""A level below this is no room that a microphone hears: it is muted, or nothing is plugged in."""
+LISTEN_SECONDS = 0.5
+"""Seconds of audio that are measured."""
 
 
 def check_portaudio(_machine: Machine) -> Check:
     """PortAudio loads and can list devices."""
-    from voiceauthd.audio.portaudio import INSTALL, PORTAUDIO
+    from voiceauthd.audio.portaudio import INSTALL_HINT, PORTAUDIO
 
     try:
         devices = PORTAUDIO.devices()
     except SourceError as problem:
-        return failed("portaudio", problem, INSTALL, ExitCode.NO_MICROPHONE)
+        return failed("portaudio", problem, INSTALL_HINT, ExitCode.NO_MICROPHONE)
     return Check("portaudio", OK, f"loads, and lists {len(devices)} devices that can record")
 
 
 def check_listed(machine: Machine) -> Check:
-    """The configured microphone is there."""
-    from voiceauthd.audio.portaudio import PORTAUDIO, choose
+    """The configured microphone exists."""
+    from voiceauthd.audio.portaudio import PORTAUDIO, choose_device
 
     if machine.config.audio.source != "microphone":
         return Check("microphone.listed", OK, f"not used: audio.source is {machine.config.audio.source!r}")
     try:
-        device = choose(PORTAUDIO.devices(), machine.config.audio.device)
+        device = choose_device(PORTAUDIO.devices(), machine.config.audio.device)
     except SourceError as problem:
         fix = "connect a microphone, start the sound server, or set audio.device"
         return failed("microphone.listed", problem, fix, ExitCode.NO_MICROPHONE)
@@ -48,43 +40,27 @@ def check_listed(machine: Machine) -> Check:
 
 
 def check_flows(machine: Machine) -> Check:
-    """Sound comes out of the microphone, and it is neither dead silence nor clipped."""
+    """The microphone delivers audio that is neither silent nor clipped."""
     name = "microphone.flows"
     audio = machine.config.audio
     if audio.source != "microphone":
         return Check(name, OK, f"not used: audio.source is {audio.source!r}")
     if machine.status is not None and machine.status["source"]["state"] == "open":
         return Check(name, OK, f"the daemon listens to {machine.status['source']['description']}")
-    import numpy as np
-
-    from voiceauthd.audio.block import RATE, Samples
+    from voiceauthd.audio.level import MAX_CLIPPING, MUTED_DBFS, measure_level
     from voiceauthd.audio.microphone import Microphone
 
     microphone = Microphone(audio.device, audio.block_ms, audio.stall)
-    heard: list[Samples] = []
-    limit = time.monotonic() + DEADLINE
     try:
-        microphone.open()
-        while sum(len(samples) for samples in heard) < LISTEN * RATE and time.monotonic() < limit:
-            block = microphone.read(0.2)
-            if block is not None:
-                heard.append(block.samples)
+        level = measure_level(microphone, LISTEN_SECONDS)
     except SourceError as problem:
         fix = "see microphone.listed and audio.group; another program may hold the device"
         return failed(name, problem, fix, ExitCode.NO_MICROPHONE)
-    finally:
-        microphone.close()
-    samples = np.concatenate(heard) if heard else np.zeros(0, dtype=np.float32)
-    if len(samples) < LISTEN * RATE:
-        return failed(name, f"no sound within {DEADLINE:.0f} s", "reconnect the microphone", ExitCode.NO_MICROPHONE)
-    power = float(np.mean(samples.astype(np.float64) ** 2))
-    level = 10.0 * math.log10(power) if power > 0 else -math.inf
-    clipped = float(np.mean(np.abs(samples) >= 1.0))
-    found = f"{microphone.description}: {level:.0f} dBFS over {LISTEN} s"
-    if level < QUIET_DBFS:
+    found = f"{microphone.description}: {level.average:.0f} dBFS over {LISTEN_SECONDS} s"
+    if level.average < MUTED_DBFS:
         return Check(name, WARN, f"{found}: dead silence", "unmute the microphone, and raise its recording level")
-    if clipped > 0.01:
-        return Check(name, WARN, f"{found}: {clipped:.0%} clipped", "lower the recording level")
+    if level.clipping > MAX_CLIPPING:
+        return Check(name, WARN, f"{found}: {level.clipping:.0%} clipped", "lower the recording level")
     return Check(name, OK, found)
 
 

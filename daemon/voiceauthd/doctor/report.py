@@ -1,0 +1,33 @@
+"""The results of doctor's checks, as lines for a person and as an object for a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from voiceauthd.doctor.check import FAIL, OK, WARN, Check
+from voiceauthd.terminal.output import Output, plain
+
+
+def check_lines(check: Check, output: Output) -> list[str]:
+    """Return what a check found, and what to do about it."""
+    colour = {OK: "green", WARN: "yellow"}.get(check.state, "red")
+    lines = [f"{output.style(f'{check.state:<4}', 'bold', colour)}  {check.id:<17}  {plain(check.found)}"]
+    if check.state != OK and check.fix:
+        lines.append(f"{'':<25}{output.style('to do:', 'bold')} {plain(check.fix)}")
+    return lines
+
+
+def summary_line(checks: Sequence[Check]) -> str:
+    """Return how many checks failed."""
+    failed, warnings = (sum(check.state == state for check in checks) for state in (FAIL, WARN))
+    return f"{len(checks)} checks, {failed} failed, {warnings} with warnings"
+
+
+def checks_object(checks: Sequence[Check]) -> dict[str, object]:
+    """Return all results."""
+    return {
+        "ok": all(check.state != FAIL for check in checks),
+        "checks": [
+            {"id": check.id, "state": check.state, "found": check.found, "fix": check.fix or None} for check in checks
+        ],
+    }
