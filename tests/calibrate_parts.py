@@ -1,7 +1,7 @@
-"""What `voiceauth calibrate` is tested with.
+"""Speech, a model and a configuration for the tests of `voiceauth calibrate` and `voiceauth cohort`.
 
-The model is a WavLM with random weights, which knows a recording again and not a voice. So each "speaker" here is one
-recording, cut differently.
+The model is a WavLM with random weights, which recognises a recording but not a voice. So each "speaker" here is one
+recording, cut in two ways.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ PEOPLE = 22
 PAIRS = PEOPLE * (PEOPLE - 1) // 2
 
 
-class Ended(NamedTuple):
-    """What a command said."""
+class Finished(NamedTuple):
+    """The output of a command."""
 
     stdout: str
     stderr: str
@@ -41,11 +41,11 @@ class Ended(NamedTuple):
         return json.loads(self.stdout)
 
 
-Command = Callable[..., Ended]
+Command = Callable[..., Finished]
 
 
 def write_speech(folder: Path) -> Path:
-    """22 speakers with two recordings each: one enrols, the other is tested with."""
+    """22 speakers with two recordings each: one to enrol, the other to test."""
     recordings = sorted(VOICES.glob("*.flac"))
     for index in range(PEOPLE):
         samples, rate = soundfile.read(recordings[index % len(recordings)], dtype="float32")
@@ -60,31 +60,31 @@ def write_speech(folder: Path) -> Path:
 
 
 def silence(folder: Path) -> None:
-    """Nothing is heard any more in the recordings of a speaker."""
+    """Replace the recordings of a speaker by silence."""
     for recording in folder.iterdir():
         soundfile.write(recording, np.zeros(3 * RATE), RATE)
 
 
-def configure(folder: Path, wavlm: Path, heard: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The configuration's file: the tiny model, and folders of its own."""
+def configure(folder: Path, wavlm: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Write a configuration with the tiny model and folders of its own. Returns its file."""
     for name in [name for name in os.environ if name.startswith("VOICEAUTHD_") and name != "VOICEAUTHD_MODEL_CACHE"]:
         monkeypatch.delenv(name)
     file = folder / "config.yaml"
     file.write_text(f"scoring: {folder}/scoring\nprofiles: {folder}/profiles\nmodel:\n  name: {wavlm}\n")
     monkeypatch.setenv("VOICEAUTHD_CONFIG", str(file))
-    monkeypatch.setenv("XDG_CACHE_HOME", str(heard))
-    # A helper would have loaded when all is done; test_hearing.py looks at it.
-    monkeypatch.setattr(embedding_workers, "WORTH_A_HELPER", 1000)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
+    # The helper process would be ready too late to help; test_embed_recording.py covers it.
+    monkeypatch.setattr(embedding_workers, "MIN_JOBS_FOR_HELPER", 1000)
     return file
 
 
 def strangers(model: ModelId) -> bytes:
-    """The content of a cohort's file: 30 directions."""
+    """The content of a cohort file: 30 random directions."""
     vectors = np.random.default_rng(0).standard_normal((30, model.dimension)).astype(np.float32)
     vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
     return encode_cohort(make_cohort(model, [(f"s{index}", vector) for index, vector in enumerate(vectors)], ("-",)))
 
 
 def own_folder(config: Path, model: ModelId) -> Path:
-    """Where the daemon looks."""
+    """The folder where the daemon looks."""
     return config.parent / "scoring" / folder_name(model)

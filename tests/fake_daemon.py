@@ -1,7 +1,9 @@
-"""A daemon that says whatever a test wants, on a real socket, in the real protocol or against it."""
+"""A daemon that answers as a test wants, on a real socket, in the real protocol or against it; and the command."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import socket
@@ -10,6 +12,9 @@ import sys
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from unittest import mock
+
+from voiceauthd.cli.main import main
 
 Request = dict
 Answer = Callable[[Request], Iterable[object]]
@@ -19,7 +24,7 @@ HANG_UP = object()
 
 
 class FakeDaemon:
-    """Answers each request with what `answer` gives for it. `requests` are those that came."""
+    """Answers each request with the messages that `answer` gives for it. `requests` are those that arrived."""
 
     def __init__(self, path: Path, answer: Answer) -> None:
         self.path = str(path)
@@ -85,17 +90,37 @@ def refusal(error: str, /, **parameters: object) -> dict:
 
 
 def voiceauth(*words: str, socket: str | None = None, **kwargs: object) -> subprocess.CompletedProcess[str]:
-    """Runs the real command in a process of its own."""
-    ours = {"VOICEAUTHD_MODEL__CACHE"}  # where the tests' models are
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("VOICEAUTHD_") or key in ours}
-    environment |= {"VOICEAUTHD_SOCKET": socket or "/nonexistent/voiceauthd.sock", "NO_COLOR": "1"}
-    environment |= kwargs.pop("environment", {})
+    """Run the command in a process of its own."""
     return subprocess.run(
         [sys.executable, "-m", "voiceauthd.cli.main", *words],
         capture_output=True,
         text=True,
         timeout=kwargs.pop("timeout", 60),
         check=False,
-        env=environment,
+        env=_environment(socket, kwargs.pop("environment", {})),
         **{"stdin": subprocess.DEVNULL, **kwargs},
     )
+
+
+def voiceauth_here(
+    *words: str, socket: str | None = None, environment: dict[str, str] | None = None, stdin: bytes | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the command in this process, which is much faster, with pipes for its streams.
+
+    stdin: what it reads; None: nothing.
+    """
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        mock.patch.dict(os.environ, _environment(socket, environment or {}), clear=True),
+        mock.patch.object(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin or b""))),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        code = main(words)
+    return subprocess.CompletedProcess(list(words), code, out.getvalue(), err.getvalue())
+
+
+def _environment(socket: str | None, more: dict[str, str]) -> dict[str, str]:
+    ours = {"VOICEAUTHD_MODEL__CACHE"}  # where the tests' models are
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("VOICEAUTHD_") or key in ours}
+    return environment | {"VOICEAUTHD_SOCKET": socket or "/nonexistent/voiceauthd.sock", "NO_COLOR": "1"} | more

@@ -1,11 +1,11 @@
-"""Speech, a model and the command in this process, for the tests of `voiceauth calibrate` and `voiceauth cohort`."""
+"""Fixtures for the tests of `voiceauth calibrate` and `voiceauth cohort`, which run in this process."""
 
 from __future__ import annotations
 
 import shutil
 
 import pytest
-from calibrate_parts import Ended, configure, own_folder, write_speech
+from calibrate_parts import Finished, configure, own_folder, write_speech
 from models import tiny_wavlm
 
 from voiceauthd.cli.main import main
@@ -23,9 +23,9 @@ def wavlm(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def heard(tmp_path_factory):
-    """The cache of what was heard, for all tests."""
-    return tmp_path_factory.mktemp("heard")
+def cache(tmp_path_factory):
+    """The cache of embeddings, shared by all tests."""
+    return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
@@ -37,38 +37,38 @@ def model(wavlm):
 
 
 @pytest.fixture
-def config(tmp_path, wavlm, heard, monkeypatch):
-    """A configuration of this test's own."""
-    return configure(tmp_path, wavlm, heard, monkeypatch)
+def config(tmp_path, wavlm, cache, monkeypatch):
+    """A configuration for this test alone."""
+    return configure(tmp_path, wavlm, cache, monkeypatch)
 
 
 @pytest.fixture
 def command(config, capsys):
-    """The command, which must end with `code`."""
+    """Runs the command, which must end with `code`."""
 
     def run(*arguments, code=ExitCode.OK):
         capsys.readouterr()
         returned = main([str(argument) for argument in arguments])
-        ended = Ended(*capsys.readouterr())
-        assert returned == code, ended.stderr
-        return ended
+        finished = Finished(*capsys.readouterr())
+        assert returned == code, finished.stderr
+        return finished
 
     return run
 
 
 @pytest.fixture(scope="session")
-def made(tmp_path_factory, speech, wavlm, heard):
-    """What the command made of the speech, once: the folder with cohort and calibration."""
-    folder = tmp_path_factory.mktemp("made")
+def calibration_folder(tmp_path_factory, speech, wavlm, cache):
+    """A folder with a cohort and a calibration made from the speech."""
+    folder = tmp_path_factory.mktemp("calibration")
     with pytest.MonkeyPatch.context() as patch:
-        configure(folder, wavlm, heard, patch)
+        configure(folder, wavlm, cache, patch)
         assert main(["calibrate", str(speech), "--output", str(folder / "made")]) == ExitCode.OK
     return folder / "made"
 
 
 @pytest.fixture
-def calibrated(config, model, made):
-    """The same where the daemon looks."""
+def calibrated(config, model, calibration_folder):
+    """The same, where the daemon looks."""
     own = own_folder(config, model)
-    shutil.copytree(made, own)
+    shutil.copytree(calibration_folder, own)
     return own

@@ -1,4 +1,4 @@
-"""`voiceauth profiles export` and `import`, `unlock` and `rekey`, against a daemon that says what a test wants."""
+"""`voiceauth profiles export` and `import`, `unlock` and `rekey`, against a fake daemon."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_daemon import FakeDaemon, done, refusal, voiceauth
+from fake_daemon import FakeDaemon, done, refusal, voiceauth_here
 
 from voiceauthd.errors import ExitCode
 from voiceauthd.profiles.backup import BEGIN, is_backup, open_backup, seal_backup
@@ -23,7 +23,7 @@ PROFILE = {"name": "alice", "exemplars": 5}
 @pytest.fixture
 def passphrase_file(tmp_path: Path) -> str:
     file = tmp_path / "passphrase"
-    file.write_text(f"{PASSPHRASE}\nwhat else is there does not count\n")
+    file.write_text(f"{PASSPHRASE}\nlater lines are ignored\n")
     return str(file)
 
 
@@ -40,11 +40,12 @@ def importing(_request):
     return [done(profile=PROFILE)]
 
 
-def test_an_export_is_sealed_and_private_and_opens_with_its_passphrase_alone(tmp_path, passphrase_file):
+def test_an_export_is_sealed_and_private_and_opens_with_its_passphrase(tmp_path, passphrase_file, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with FakeDaemon(tmp_path / "s", exporting) as daemon:
         words = ("profiles", "export", "alice", "--passphrase-file", passphrase_file)
-        result = voiceauth(*words, socket=daemon.path, cwd=tmp_path)
-        again = voiceauth(*words, socket=daemon.path, cwd=tmp_path)
+        result = voiceauth_here(*words, socket=daemon.path)
+        again = voiceauth_here(*words, socket=daemon.path)
     assert result.returncode == 0, result.stderr
     assert again.returncode == ExitCode.USAGE
     written = tmp_path / "alice.backup"
@@ -55,15 +56,16 @@ def test_an_export_is_sealed_and_private_and_opens_with_its_passphrase_alone(tmp
     assert open_backup(text, PASSPHRASE) == DOCUMENT
 
 
-def test_an_export_without_a_passphrase_must_be_asked_for(tmp_path):
+def test_an_export_in_clear_must_be_requested(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     with FakeDaemon(tmp_path / "s", exporting) as daemon:
-        nobody = voiceauth("profiles", "export", "alice", socket=daemon.path, cwd=tmp_path)
+        nobody = voiceauth_here("profiles", "export", "alice", socket=daemon.path)
         assert nobody.returncode == ExitCode.USAGE
         assert "--passphrase-file" in nobody.stderr
         assert daemon.requests == []
-        plain = voiceauth("profiles", "export", "alice", "--plain", socket=daemon.path, cwd=tmp_path)
+        plain = voiceauth_here("profiles", "export", "alice", "--plain", socket=daemon.path)
         assert plain.returncode == 0, plain.stderr
-        both = voiceauth("profiles", "export", "alice", "--plain", "--passphrase-file", "x", socket=daemon.path)
+        both = voiceauth_here("profiles", "export", "alice", "--plain", "--passphrase-file", "x", socket=daemon.path)
         assert both.returncode == ExitCode.USAGE
     assert (tmp_path / "alice.profile.json").read_text() == DOCUMENT
     assert not (tmp_path / "alice.backup").exists()
@@ -84,30 +86,31 @@ def test_a_plain_export_loads_no_cryptography(tmp_path):
     assert json.loads(result.stdout) == {"name": "alice", "document": DOCUMENT}
 
 
-@pytest.mark.parametrize("content", ["", "\n", "short\n", "x" * 5000])
-def test_a_passphrase_that_protects_nothing_is_refused_before_anything_is_exported(tmp_path, content):
+@pytest.mark.parametrize("content", ["\n", "short\n", "x" * 5000])
+def test_a_weak_passphrase_is_refused_before_the_export(tmp_path, monkeypatch, content):
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "p").write_text(content)
     with FakeDaemon(tmp_path / "s", exporting) as daemon:
         words = ("profiles", "export", "alice", "--passphrase-file", str(tmp_path / "p"))
-        result = voiceauth(*words, socket=daemon.path, cwd=tmp_path)
+        result = voiceauth_here(*words, socket=daemon.path)
         assert daemon.requests == []
     assert result.returncode == ExitCode.USAGE
     assert "passphrase" in result.stderr
     assert not (tmp_path / "alice.backup").exists()
 
 
-def test_a_backup_is_opened_before_it_is_sent(tmp_path, backup, passphrase_file):
+def test_an_import_sends_the_opened_backup(tmp_path, backup, passphrase_file):
     mailed = "Hello,\r\n\r\n> " + backup.replace("\n", "  \r\n") + "\r\nYours\r\n"
     (tmp_path / "b").write_text(mailed.replace("> ", "", 1))
     with FakeDaemon(tmp_path / "s", importing) as daemon:
         words = ("--name", "bob", "--passphrase-file", passphrase_file)
-        result = voiceauth("profiles", "import", str(tmp_path / "b"), *words, socket=daemon.path)
-        piped = voiceauth("profiles", "import", "-", *words, socket=daemon.path, stdin=None, input=backup)
+        result = voiceauth_here("profiles", "import", str(tmp_path / "b"), *words, socket=daemon.path)
+        piped = voiceauth_here("profiles", "import", "-", *words, socket=daemon.path, stdin=backup.encode())
         assert (result.returncode, piped.returncode) == (0, 0), result.stderr + piped.stderr
         assert [request["parameters"] for request in daemon.requests] == [{"document": DOCUMENT, "name": "bob"}] * 2
 
 
-def test_a_wrong_passphrase_and_a_torn_backup_are_told_apart_in_one_line(tmp_path, backup, passphrase_file):
+def test_a_wrong_passphrase_and_a_torn_backup_are_different_errors(tmp_path, backup, passphrase_file):
     (tmp_path / "wrong").write_text("another passphrase")
     (tmp_path / "whole").write_text(backup)
     (tmp_path / "torn").write_text(backup[: len(backup) // 2])
@@ -117,22 +120,22 @@ def test_a_wrong_passphrase_and_a_torn_backup_are_told_apart_in_one_line(tmp_pat
     with FakeDaemon(tmp_path / "s", importing) as daemon:
         for file, passphrase, reason in cases:
             words = ("profiles", "import", str(tmp_path / file), "--passphrase-file", passphrase, "--json")
-            result = voiceauth(*words, socket=daemon.path)
+            result = voiceauth_here(*words, socket=daemon.path)
             assert result.returncode == ExitCode.STORAGE
             assert result.stderr.count("\n") == 1
             assert json.loads(result.stdout)["error"]["reason"] == reason, file
         assert daemon.requests == []
 
 
-def test_a_file_of_the_store_is_no_backup_and_says_what_is(tmp_path):
+def test_importing_a_file_of_the_store_names_the_command_for_backups(tmp_path):
     (tmp_path / "alice.profile").write_bytes(b"voiceauthd-profile 2 00\n\xff\x00")
-    result = voiceauth("profiles", "import", str(tmp_path / "alice.profile"))
+    result = voiceauth_here("profiles", "import", str(tmp_path / "alice.profile"))
     assert result.returncode == ExitCode.STORAGE
     assert "voiceauth profiles export" in result.stderr
 
 
 def _typed(words: list[str], answers: list[str], cwd: Path) -> tuple[int, str]:
-    """Runs the command on a terminal on which a person answers each question; what it shows."""
+    """Run the command on a terminal where a person answers each question. Return exit code and screen."""
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(cwd)
@@ -144,15 +147,15 @@ def _typed(words: list[str], answers: list[str], cwd: Path) -> tuple[int, str]:
             shown += os.read(terminal, 4096)
         os.write(terminal, f"{answer}\n".encode())
     try:
-        while piece := os.read(terminal, 4096):
-            shown += piece
-    except OSError:  # Linux ends a terminal whose other side is closed with EIO
+        while chunk := os.read(terminal, 4096):
+            shown += chunk
+    except OSError:  # on Linux, reading a terminal whose other side is closed ends with EIO
         pass
     os.close(terminal)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
 
 
-def test_on_a_terminal_a_passphrase_is_asked_for_twice_and_never_shown(tmp_path):
+def test_on_a_terminal_a_new_passphrase_is_asked_for_twice_and_never_shown(tmp_path):
     with FakeDaemon(tmp_path / "s", exporting) as daemon:
         words = ["profiles", "export", "alice", "--socket", daemon.path]
         code, shown = _typed(words, [PASSPHRASE, "something else"], tmp_path)
@@ -172,38 +175,38 @@ def test_on_a_terminal_an_import_asks_once(tmp_path, backup):
         assert daemon.requests[0]["parameters"] == {"document": DOCUMENT}
 
 
-def test_the_mark_of_a_backup_is_written_twice_and_the_same():
-    from voiceauthd.cli.backup import SEALED_MARK
-    from voiceauthd.cli.secretfile import SEALED_PROFILE
+def test_the_marks_that_are_written_twice_are_the_same():
     from voiceauthd.profiles.document import MAGIC
     from voiceauthd.profiles.sealed import VERSION
+    from voiceauthd.terminal.profile_backup import BACKUP_MARK
+    from voiceauthd.terminal.secret_file import SEALED_PROFILE
 
-    assert SEALED_MARK == BEGIN
+    assert BACKUP_MARK == BEGIN
     assert SEALED_PROFILE == b"%s %d " % (MAGIC, VERSION)
 
 
-def test_rekeying_tells_the_key_and_how_many(tmp_path):
+def test_rekeying_prints_the_key_and_the_number_of_profiles(tmp_path):
     with FakeDaemon(tmp_path / "s", lambda _: [done(key="0123456789abcdef", profiles=3)]) as daemon:
-        result = voiceauth("profiles", "rekey", socket=daemon.path)
-        as_json = voiceauth("profiles", "rekey", "--json", socket=daemon.path)
+        result = voiceauth_here("profiles", "rekey", socket=daemon.path)
+        as_json = voiceauth_here("profiles", "rekey", "--json", socket=daemon.path)
         assert [request["method"] for request in daemon.requests] == ["org.voiceauthd.Rekey"] * 2
     assert (result.returncode, as_json.returncode) == (0, 0)
     assert "3 profiles with the key 0123456789abcdef" in result.stdout
     assert json.loads(as_json.stdout) == {"key": "0123456789abcdef", "profiles": 3}
 
 
-def test_unlocking_names_the_voice(tmp_path):
+def test_unlocking_sends_the_name(tmp_path):
     with FakeDaemon(tmp_path / "s", lambda _: [done()]) as daemon:
-        assert voiceauth("profiles", "unlock", "alice", socket=daemon.path).returncode == 0
+        assert voiceauth_here("profiles", "unlock", "alice", socket=daemon.path).returncode == 0
         (request,) = daemon.requests
     assert (request["method"], request["parameters"]) == ("org.voiceauthd.Unlock", {"name": "alice"})
     denied = {"error": "org.varlink.service.PermissionDenied", "parameters": {}}
     for answer, code in ((refusal("NotEnrolled", name="eve"), ExitCode.NOT_ENROLLED), (denied, ExitCode.DENIED)):
         with FakeDaemon(tmp_path / f"s{int(code)}", lambda _, answer=answer: [answer]) as daemon:
-            assert voiceauth("profiles", "unlock", "eve", socket=daemon.path).returncode == code
+            assert voiceauth_here("profiles", "unlock", "eve", socket=daemon.path).returncode == code
 
 
-def test_a_locked_voice_is_shown_as_such(tmp_path):
+def test_a_locked_profile_shows_for_how_long_and_how_to_unlock_it(tmp_path):
     profile = {
         "name": "alice",
         "usable": True,
@@ -213,9 +216,9 @@ def test_a_locked_voice_is_shown_as_such(tmp_path):
         "locked_for": 241.3,
     }
     with FakeDaemon(tmp_path / "s", lambda _: [done(profile=profile)]) as daemon:
-        locked = voiceauth("profiles", "show", "alice", socket=daemon.path).stdout
+        locked = voiceauth_here("profiles", "show", "alice", socket=daemon.path).stdout
         profile["locked_for"] = None
-        free = voiceauth("profiles", "show", "alice", socket=daemon.path).stdout
+        free = voiceauth_here("profiles", "show", "alice", socket=daemon.path).stdout
     assert "locked     for 241 s" in locked
     assert "voiceauth profiles unlock alice" in locked
     assert "locked" not in free

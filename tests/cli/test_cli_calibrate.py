@@ -1,4 +1,4 @@
-"""`voiceauth calibrate` and `voiceauth cohort`, whole: from a folder of speech to what the daemon loads."""
+"""`voiceauth calibrate` and `voiceauth cohort`, from a folder of speech to the files that the daemon loads."""
 
 from __future__ import annotations
 
@@ -11,28 +11,27 @@ from calibrate_parts import PAIRS, PEOPLE, own_folder, strangers
 from models import campplus_cache
 from msgspec.structs import replace
 
-from voiceauthd.cli import backend as kept
 from voiceauthd.config.load import load_config
 from voiceauthd.errors import ExitCode, StorageError
-from voiceauthd.evaluation import files
+from voiceauthd.evaluation import files, scoring_files
 from voiceauthd.scoring.backend import CALIBRATION, COHORT, load_backend
 from voiceauthd.scoring.cohort import decode_cohort
 from voiceauthd.service.engine import build_engine
 
-NOBODY = 4321
-"""A user id that nobody has."""
+UNUSED_UID = 4321
+"""A user id without a user."""
 
 
 # From speech to the daemon
 
 
-def test_a_folder_of_speech_calibrates_a_model_that_was_not(command, config, speech, model):
+def test_a_folder_of_speech_calibrates_an_uncalibrated_model(command, config, speech, model):
     before = command("cohort", "show", "--json").object
     assert (before["origin"], before["cohort"], before["calibration"]) == ("none", None, None)
     assert not any(policy["demonstrated"] for policy in before["policies"])
-    ended = command("calibrate", speech, "--source", "demo voices (CC0)", "--json")
-    found = ended.object
-    assert f"warning: {PEOPLE} of {PEOPLE} enrolments have less than 5 s of sound" in ended.stderr
+    finished = command("calibrate", speech, "--source", "demo voices (CC0)", "--json")
+    found = finished.object
+    assert f"warning: {PEOPLE} of {PEOPLE} enrolments have less than 5 s of audio" in finished.stderr
     assert found["cohort"]["speakers"] == PEOPLE
     assert found["cohort"]["sources"] == found["calibration"]["sources"] == ["demo voices (CC0)"]
     assert found["calibration"]["trials"] == {"target": PEOPLE, "nontarget": 2 * PAIRS, "pairs": PAIRS}
@@ -50,16 +49,16 @@ def test_a_folder_of_speech_calibrates_a_model_that_was_not(command, config, spe
     assert {key: after[key] for key in ("cohort", "calibration", "policies")} == {
         key: found[key] for key in ("cohort", "calibration", "policies")
     }
-    told = command("cohort", "show").stdout
+    shown = command("cohort", "show").stdout
     for words in (f"made on this machine: {own}", f"{PAIRS} pairs of people", "not demonstrated"):
-        assert words in told
+        assert words in shown
 
 
-def test_a_reload_makes_the_daemon_take_it_and_no_restart_is_needed(config, model, made):
+def test_a_reload_makes_the_daemon_use_the_calibration_without_a_restart(config, model, calibration_folder):
     engine = build_engine(load_config(config), lambda _: None)
     assert engine.backend.calibration is None
     assert not engine.recogniser.rule.calibrated
-    shutil.copytree(made, own_folder(config, model))
+    shutil.copytree(calibration_folder, own_folder(config, model))
     again = build_engine(load_config(config), lambda _: None, engine)
     again.refresh()
     assert again.embedder is engine.embedder
@@ -69,15 +68,14 @@ def test_a_reload_makes_the_daemon_take_it_and_no_restart_is_needed(config, mode
     assert again.recogniser.gallery.backend is again.backend
 
 
-def test_a_cohort_of_other_people_is_built_and_then_calibrated_with(command, config, speech, model):
+def test_a_calibration_can_use_a_cohort_that_was_built_before(command, config, speech, model):
     built = command("cohort", "build", speech, "--files", "1", "--json").object
     own = own_folder(config, model)
     assert built["files"] == [str(own / COHORT)]
     assert built["speakers"] == PEOPLE
-    assert built["sources"] == ["people"], "the name of the folder, and not where it lies"
+    assert built["sources"] == ["people"], "the name of the folder, not its path"
     assert load_backend(own.parent, model).calibration is None
-    told = command("cohort", "show").stdout
-    assert "calibration  none: uncalibrated" in told
+    assert "calibration  none: uncalibrated" in command("cohort", "show").stdout
     calibrated = command("calibrate", speech, "--cohort", own / COHORT, "--json").object
     assert calibrated["cohort"]["digest"] == built["digest"]
     backend = load_backend(own.parent, model)
@@ -85,7 +83,7 @@ def test_a_cohort_of_other_people_is_built_and_then_calibrated_with(command, con
     assert backend.calibration.cohort == built["digest"]
 
 
-def test_a_trial_list_calibrates_as_well(command, speech, tmp_path):
+def test_a_trial_list_can_be_used_instead_of_speaker_folders(command, speech, tmp_path):
     folder = tmp_path / "list"
     shutil.copytree(speech, folder)
     names = sorted(path.name for path in folder.iterdir())
@@ -107,43 +105,43 @@ def test_a_trial_list_calibrates_as_well(command, speech, tmp_path):
     assert not (tmp_path / "scoring").exists(), "only --output was written to"
 
 
-def test_a_threshold_of_one_s_own_goes_before_a_calibration_and_that_is_told(command, config, speech, tmp_path):
+def test_a_configured_threshold_overrides_the_calibration_with_a_warning(command, config, speech, tmp_path):
     with config.open("a") as file:
         file.write("decision:\n  threshold: 0.9\n")
-    ended = command("calibrate", speech, "--output", tmp_path / "made")
-    assert "warning: decision.threshold is set, so decisions are by cosine" in ended.stderr
-    assert "policy       unlock   aims at 0.001 false accepts; uncalibrated" in ended.stdout
+    finished = command("calibrate", speech, "--output", tmp_path / "made")
+    assert "warning: decision.threshold is set, so decisions are by cosine" in finished.stderr
+    assert "policy       unlock   aims at 0.001 false accepts; uncalibrated" in finished.stdout
 
 
-# What is there already
+# Existing files
 
 
-def test_nothing_is_replaced_unless_it_is_said(command, config, speech, model):
+def test_existing_files_are_replaced_only_with_force(command, config, speech, model):
     own = own_folder(config, model)
     own.mkdir(parents=True)
-    there = strangers(model)
-    (own / COHORT).write_bytes(there)
+    existing = strangers(model)
+    (own / COHORT).write_bytes(existing)
     for words in (("calibrate", speech), ("cohort", "build", speech)):
-        ended = command(*words, "--json", code=ExitCode.USAGE)
-        assert ended.object["error"]["reason"] == "exists"
-        assert "--force" in ended.stderr
-    assert (own / COHORT).read_bytes() == there
+        finished = command(*words, "--json", code=ExitCode.USAGE)
+        assert finished.object["error"]["reason"] == "exists"
+        assert "--force" in finished.stderr
+    assert (own / COHORT).read_bytes() == existing
     assert "`voiceauth reload` makes" in command("calibrate", speech, "--force").stdout
-    assert (own / COHORT).read_bytes() != there
+    assert (own / COHORT).read_bytes() != existing
     assert load_backend(own.parent, model).calibration is not None
 
 
-def test_a_new_cohort_takes_the_old_calibration_with_it(command, speech, model, calibrated):
+def test_a_new_cohort_removes_the_old_calibration(command, speech, model, calibrated):
     refused = command("cohort", "build", speech, "--files", "1", code=ExitCode.USAGE)
     assert f"{COHORT} (and {CALIBRATION}) would be replaced" in refused.stderr
-    ended = command("cohort", "build", speech, "--files", "1", "--force")
-    assert "Uncalibrated until `voiceauth calibrate" in ended.stdout
+    finished = command("cohort", "build", speech, "--files", "1", "--force")
+    assert "Uncalibrated until `voiceauth calibrate" in finished.stdout
     assert [path.name for path in calibrated.iterdir()] == [COHORT]
     assert load_backend(calibrated.parent, model).calibration is None
 
 
 @pytest.mark.parametrize("fails", ["remove", COHORT, CALIBRATION])
-def test_wherever_writing_fails_the_daemon_can_load_what_is_left(model, calibrated, monkeypatch, fails):
+def test_wherever_writing_fails_the_daemon_can_load_the_remaining_files(model, calibrated, monkeypatch, fails):
     write = files.write_whole
 
     def full(path: Path, data: bytes) -> None:
@@ -160,31 +158,31 @@ def test_wherever_writing_fails_the_daemon_can_load_what_is_left(model, calibrat
     if fails == "remove":
         monkeypatch.setattr(files, "remove", locked)
     with pytest.raises(StorageError, match="cannot"):
-        kept.install(calibrated, other, replace(calibration, cohort=other.digest))
+        scoring_files.install(calibrated, other, replace(calibration, cohort=other.digest))
     left = load_backend(calibrated.parent, model)
     assert left.cohort is not None
     assert (left.cohort.digest == other.digest) == (fails == CALIBRATION)
     assert (left.calibration is not None) == (fails == "remove")
 
 
-def test_a_model_that_came_calibrated_does_not_lose_it_by_the_way(command, speech, monkeypatch):
+def test_a_cohort_does_not_replace_a_calibration_that_came_with_voiceauthd(command, speech, monkeypatch):
     monkeypatch.setenv("VOICEAUTHD_MODEL_CACHE", str(campplus_cache()))
     shown = command("cohort", "show", "--model", "campplus", "--json").object
     if shown["origin"] != "shipped":
-        pytest.skip("nothing came with the package for this model")
+        pytest.skip("the package has no calibration for this model")
     assert shown["calibration"] is not None
-    ended = command("cohort", "build", speech, "--model", "campplus", "--json", code=ExitCode.USAGE)
-    assert ended.object["error"]["reason"] == "calibrated"
-    assert "voiceauth calibrate" in ended.stderr
+    finished = command("cohort", "build", speech, "--model", "campplus", "--json", code=ExitCode.USAGE)
+    assert finished.object["error"]["reason"] == "calibrated"
+    assert "voiceauth calibrate" in finished.stderr
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
-def test_what_root_makes_for_the_daemon_belongs_to_the_daemon(command, config, speech, tmp_path):
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of files")
+def test_files_made_by_root_belong_to_the_owner_of_the_state_folder(command, config, speech, tmp_path):
     state = tmp_path / "state"
     state.mkdir()
-    os.chown(state, NOBODY, NOBODY)
+    os.chown(state, UNUSED_UID, UNUSED_UID)
     config.write_text(config.read_text().replace(f"{tmp_path}/scoring", f"{state}/scoring"))
     command("cohort", "build", speech)
     found = list(state.rglob("*"))
     assert len(found) == 3, "two folders and a file"
-    assert {(path.stat().st_uid, path.stat().st_gid) for path in found} == {(NOBODY, NOBODY)}
+    assert {(path.stat().st_uid, path.stat().st_gid) for path in found} == {(UNUSED_UID, UNUSED_UID)}

@@ -1,4 +1,4 @@
-"""What verify and identify make of a daemon's answers, and of answers that no honest daemon would give."""
+"""How verify and identify treat a daemon's answers, including answers that no honest daemon would give."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import sys
 import time
 
 import pytest
-from fake_daemon import HANG_UP, FakeDaemon, done, encode, going, refusal, voiceauth
+from fake_daemon import HANG_UP, FakeDaemon, done, encode, going, refusal, voiceauth_here
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,7 +18,7 @@ from voiceauthd.errors import ExitCode
 
 
 def decided(request, **changes):
-    """An honest accept of what `request` asks, with `changes`."""
+    """An honest accept for `request`, with `changes`."""
     asked = request["parameters"]
     return {
         "state": "decided",
@@ -44,7 +44,7 @@ def listening(request, state="listening"):
 
 def verify(tmp_path, answer, *words):
     with FakeDaemon(tmp_path / "socket", answer) as daemon:
-        return voiceauth("verify", "alice", *words, socket=daemon.path)
+        return voiceauth_here("verify", "alice", *words, socket=daemon.path)
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_the_decision_is_the_exit_code(tmp_path, outcome, code):
     assert "0.0 of 2.0 s of speech" in result.stderr
 
 
-def test_a_rejection_comes_with_reason_and_advice(tmp_path):
+def test_a_rejection_shows_reason_and_advice(tmp_path):
     def answer(request):
         yield done(**decided(request, outcome="reject", reason="no_match", advice="Speak as at enrolment."))
 
@@ -67,7 +67,7 @@ def test_a_rejection_comes_with_reason_and_advice(tmp_path):
     assert "Speak as at enrolment." in result.stdout
 
 
-def test_json_is_one_object_and_nothing_else(tmp_path):
+def test_json_is_exactly_one_object(tmp_path):
     result = verify(tmp_path, lambda request: [listening(request), done(**decided(request))], "--json")
     answer = json.loads(result.stdout)
     assert (result.returncode, answer["accepted"], answer["outcome"]) == (0, True, "accept")
@@ -75,30 +75,25 @@ def test_json_is_one_object_and_nothing_else(tmp_path):
     assert result.stderr == ""
 
 
-def test_name_timeout_and_nonce_reach_the_daemon(tmp_path):
+def test_the_arguments_reach_the_daemon_and_come_back(tmp_path):
     with FakeDaemon(tmp_path / "socket", lambda request: [done(**decided(request))]) as daemon:
-        result = voiceauth("verify", "alice", "--timeout", "4", "--nonce", "n1", "--json", socket=daemon.path)
+        result = voiceauth_here(
+            "verify", "alice", "--timeout", "4", "--nonce", "n1", "--policy", "monitor", "--json", socket=daemon.path
+        )
         (request,) = daemon.requests
-    assert request["parameters"] == {"name": "alice", "timeout": 4.0, "nonce": "n1"}
-    assert json.loads(result.stdout)["nonce"] == "n1"
+    assert request["parameters"] == {"name": "alice", "timeout": 4.0, "nonce": "n1", "policy": "monitor"}
+    answer = json.loads(result.stdout)
+    assert (answer["accepted"], answer["nonce"], answer["policy"]) == (True, "n1", "monitor")
 
 
-def test_the_policy_reaches_the_daemon_and_comes_back(tmp_path):
+def test_an_unknown_policy_is_refused_before_the_daemon_is_asked(tmp_path):
     with FakeDaemon(tmp_path / "socket", lambda request: [done(**decided(request))]) as daemon:
-        result = voiceauth("verify", "alice", "--policy", "monitor", "--json", socket=daemon.path)
-        (request,) = daemon.requests
-    assert request["parameters"]["policy"] == "monitor"
-    assert (result.returncode, json.loads(result.stdout)["policy"]) == (0, "monitor")
-
-
-def test_a_policy_that_there_is_not_is_refused_before_anything_is_asked(tmp_path):
-    with FakeDaemon(tmp_path / "socket", lambda request: [done(**decided(request))]) as daemon:
-        result = voiceauth("verify", "alice", "--policy", "strict", socket=daemon.path)
+        result = voiceauth_here("verify", "alice", "--policy", "strict", socket=daemon.path)
         assert daemon.requests == []
     assert result.returncode == ExitCode.USAGE
 
 
-def test_the_command_knows_the_policies_that_there_are():
+def test_command_interface_and_scoring_name_the_same_policies():
     from voiceauthd.cli.verify import POLICIES
     from voiceauthd.protocol.interface import load
     from voiceauthd.scoring.policy import NAMES
@@ -107,7 +102,7 @@ def test_the_command_knows_the_policies_that_there_are():
     assert POLICIES == NAMES == declared.values
 
 
-def test_a_score_is_a_ratio_where_it_is_calibrated_and_else_called_what_it_is(tmp_path):
+def test_a_score_is_labelled_as_calibrated_ratio_or_uncalibrated_similarity(tmp_path):
     def calibrated(request):
         yield done(**decided(request, calibrated=True, score=7.34, threshold=6.86))
 
@@ -118,7 +113,7 @@ def test_a_score_is_a_ratio_where_it_is_calibrated_and_else_called_what_it_is(tm
     assert "LLR" not in similar
 
 
-def test_what_cannot_be_used_is_told_while_it_listens(tmp_path):
+def test_unusable_audio_is_reported_while_listening(tmp_path):
     def answer(request):
         yield listening(request)
         bad = {"state": "progress", "reason": "noisy", "advice": "Close the window."}
@@ -128,16 +123,6 @@ def test_what_cannot_be_used_is_told_while_it_listens(tmp_path):
     result = verify(tmp_path, answer)
     assert result.returncode == ExitCode.INCONCLUSIVE
     assert "(noisy: Close the window.)" in result.stderr
-
-
-def test_a_voice_that_is_close_and_not_close_enough_is_inconclusive(tmp_path):
-    def answer(request):
-        yield done(**decided(request, outcome="inconclusive", reason="unsure", advice="Say more.", calibrated=True))
-
-    result = verify(tmp_path, answer)
-    assert result.returncode == ExitCode.INCONCLUSIVE
-    assert result.stdout.startswith("inconclusive")
-    assert "Say more." in result.stdout
 
 
 def torn(request):
@@ -153,27 +138,18 @@ def without_its_end(request):
 LIES = {
     "a torn answer": torn,
     "an answer without its delimiter": without_its_end,
-    "a closed connection": lambda request: [HANG_UP],
-    "closed while listening": lambda request: [listening(request), HANG_UP],
+    "a closed connection": lambda request: [listening(request), HANG_UP],
     "only progress that says accept": lambda request: [going(**decided(request)), HANG_UP],
     "another nonce": lambda request: [done(**decided(request, nonce="other"))],
     "no nonce": lambda request: [done(**{k: v for k, v in decided(request).items() if k != "nonce"})],
-    "no number for a policy": lambda request: [done(**decided(request, policy=1))],
     "another name": lambda request: [done(**decided(request, name="bob"))],
-    "no state": lambda request: [done(**decided(request, state=None))],
     "not decided": lambda request: [done(**decided(request, state="progress"))],
-    "an outcome of another case": lambda request: [done(**decided(request, outcome="Accept"))],
     "an outcome that is true": lambda request: [done(**decided(request, outcome=True))],
-    "an outcome in a list": lambda request: [done(**decided(request, outcome=["accept"]))],
-    "no outcome": lambda request: [done(**decided(request, outcome=None))],
     "already expired": lambda request: [done(**decided(request, expires=0))],
-    "never expires": lambda request: [done(**decided(request, expires=None))],
     "expires NaN": lambda request: [encode(done(**decided(request, expires=float("nan"))))],
     "an error that says accept": lambda request: [{"error": "org.voiceauthd.New", "parameters": decided(request)}],
-    "an empty object": lambda request: [{}],
     "no object": lambda request: [["accept"]],
-    "garbage": lambda request: [b"\xff\xfe accept \0"],
-    "accept in plain text": lambda request: [b"accept\0"],
+    "not text": lambda request: [b"\xff\xfe accept \0"],
     "nothing but delimiters": lambda request: [b"\0\0\0", HANG_UP],
     "two objects in one": lambda request: [b"{}" + encode(done(**decided(request)))],
     "deep nesting": lambda request: [b"[" * 100_000 + b"\0"],
@@ -182,7 +158,7 @@ LIES = {
 
 
 @pytest.mark.parametrize("lie", LIES)
-def test_no_answer_that_is_not_whole_and_about_this_call_lets_anybody_in(tmp_path, lie):
+def test_only_a_complete_answer_to_this_very_call_can_accept(tmp_path, lie):
     result = verify(tmp_path, LIES[lie])
     assert result.returncode in {ExitCode.NOT_RUNNING, ExitCode.INTERNAL}, result.stdout
     assert result.stderr.splitlines()[-1].startswith("voiceauth: ")
@@ -198,7 +174,7 @@ def test_no_answer_that_is_not_whole_and_about_this_call_lets_anybody_in(tmp_pat
         min_size=1,
     )
 )
-def test_a_decision_with_any_other_value_in_what_counts_never_ends_with_0(tmp_path_factory, capsys, changes):
+def test_a_decision_with_any_wrong_value_never_ends_with_0(tmp_path_factory, capsys, changes):
     from voiceauthd.cli.main import main
 
     harmless = {"expires": lambda value: isinstance(value, int) and not isinstance(value, bool) and value > 0}
@@ -209,12 +185,12 @@ def test_a_decision_with_any_other_value_in_what_counts_never_ends_with_0(tmp_pa
         assert main(["verify", "alice", "--socket", str(path)]) != 0
 
 
-def test_a_result_that_expired_while_it_was_printed_is_not_handed_on(tmp_path, monkeypatch, capsys):
+def test_an_acceptance_that_expires_while_it_is_printed_is_inconclusive(tmp_path, monkeypatch, capsys):
     from voiceauthd.cli import verify as command
     from voiceauthd.cli.main import main
 
-    said = command.decision_object
-    monkeypatch.setattr(command, "decision_object", lambda verified: (time.sleep(0.3), said(verified))[1])
+    original = command.decision_object
+    monkeypatch.setattr(command, "decision_object", lambda verified: (time.sleep(0.3), original(verified))[1])
     with FakeDaemon(tmp_path / "s", lambda request: [done(**decided(request, expires=0.25))]) as daemon:
         assert main(["verify", "alice", "--socket", daemon.path]) == ExitCode.INCONCLUSIVE
 
@@ -246,7 +222,7 @@ def test_a_broken_pipe_does_not_turn_a_rejection_into_success(tmp_path):
         (refusal("SomethingNew"), ExitCode.INTERNAL),
     ],
 )
-def test_each_error_of_the_daemon_has_its_exit_code_and_one_line(tmp_path, answer, code):
+def test_each_error_has_its_exit_code_and_one_line(tmp_path, answer, code):
     result = verify(tmp_path, lambda request: [answer], "--json")
     assert result.returncode == code, result.stderr
     assert result.stderr.count("\n") == 1
@@ -254,9 +230,9 @@ def test_each_error_of_the_daemon_has_its_exit_code_and_one_line(tmp_path, answe
     assert set(json.loads(result.stdout)["error"]) == {"reason", "message"}
 
 
-def test_without_a_daemon_every_client_command_says_so():
+def test_without_a_daemon_every_client_command_says_how_to_start_it():
     for words in (["verify", "a"], ["identify"], ["monitor"], ["status"], ["reload"], ["profiles", "list"]):
-        result = voiceauth(*words)
+        result = voiceauth_here(*words)
         assert result.returncode == ExitCode.NOT_RUNNING
         assert "start it" in result.stderr
 
@@ -271,15 +247,15 @@ def test_without_a_daemon_every_client_command_says_so():
         (None, "alice", ExitCode.NOT_RUNNING, ""),
     ],
 )
-def test_identify_names_somebody_or_says_that_it_cannot(tmp_path, decision, identity, code, shown):
+def test_identify_gives_a_name_or_says_why_not(tmp_path, decision, identity, code, shown):
     reply = {"state": "decided", "decision": decision, "identity": identity, "reason": "r", "score": 0.6}
     with FakeDaemon(tmp_path / "s", lambda request: [listening(request), done(**reply)]) as daemon:
-        result = voiceauth("identify", socket=daemon.path)
+        result = voiceauth_here("identify", socket=daemon.path)
     assert result.returncode == code
     assert result.stdout.startswith(shown)
 
 
-def test_on_a_terminal_progress_stays_on_one_line_and_colour_obeys_no_color(tmp_path):
+def test_a_terminal_gets_one_progress_line_and_colour_unless_no_color_is_set(tmp_path):
     def answer(request):
         yield listening(request)
         yield listening(request, "speech")
@@ -303,11 +279,11 @@ def _on_a_terminal(words, no_color):
     )
     assert process.wait(30) == 0
     os.close(theirs)
-    said = b""
+    shown = b""
     try:
-        while piece := os.read(ours, 65536):
-            said += piece
-    except OSError:  # Linux ends a terminal whose other side is closed with EIO
+        while chunk := os.read(ours, 65536):
+            shown += chunk
+    except OSError:  # on Linux, reading a terminal whose other side is closed ends with EIO
         pass
     os.close(ours)
-    return said.decode()
+    return shown.decode()

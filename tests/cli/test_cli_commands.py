@@ -1,4 +1,4 @@
-"""The client commands that enrol, monitor and look after the daemon, against a daemon that says what a test wants."""
+"""The client commands that enrol, monitor and manage the daemon, against a fake daemon."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import threading
 import numpy as np
 import pytest
 import soundfile
-from fake_daemon import HANG_UP, FakeDaemon, done, going, refusal, voiceauth
+from fake_daemon import HANG_UP, FakeDaemon, done, going, refusal, voiceauth_here
 
 from voiceauthd.errors import ExitCode
 
@@ -46,7 +46,7 @@ PROFILE = {
 }
 
 
-def test_monitor_prints_a_line_an_event_with_who_how_sure_and_how_late(tmp_path):
+def test_monitor_prints_one_line_per_event_with_name_score_and_delay(tmp_path):
     events = [
         {"kind": "started", "sequence": 0, "time": 1.7e9, "detail": "microphone 'pulse'"},
         {"kind": "speech", "sequence": 1, "time": 1.7e9, "start": 1.0},
@@ -55,7 +55,7 @@ def test_monitor_prints_a_line_an_event_with_who_how_sure_and_how_late(tmp_path)
         {"kind": "dropped", "sequence": 4, "time": 1.7e9, "count": 2, "detail": "windows"},
     ]
     with FakeDaemon(tmp_path / "s", lambda _: [*(going(event=event) for event in events), HANG_UP]) as daemon:
-        result = voiceauth("monitor", "--count", "5", socket=daemon.path)
+        result = voiceauth_here("monitor", "--count", "5", socket=daemon.path)
     lines = result.stdout.splitlines()
     assert result.returncode == 0
     assert len(lines) == 5
@@ -66,19 +66,19 @@ def test_monitor_prints_a_line_an_event_with_who_how_sure_and_how_late(tmp_path)
     assert "dropped 2" in lines[4]
 
 
-def test_monitor_as_json_gives_the_interface_s_own_objects(tmp_path):
+def test_monitor_as_json_prints_the_objects_of_the_interface(tmp_path):
     with FakeDaemon(tmp_path / "s", lambda _: [going(event=EVENT), done(event=EVENT)]) as daemon:
-        result = voiceauth("monitor", "--json", socket=daemon.path)
+        result = voiceauth_here("monitor", "--json", socket=daemon.path)
     assert [json.loads(line) for line in result.stdout.splitlines()] == [EVENT, EVENT]
     assert result.returncode == 0
 
 
-def test_a_monitor_that_the_daemon_leaves_is_no_success(tmp_path):
+def test_monitor_fails_if_the_daemon_hangs_up(tmp_path):
     with FakeDaemon(tmp_path / "s", lambda _: [going(event=EVENT), HANG_UP]) as daemon:
-        assert voiceauth("monitor", socket=daemon.path).returncode == ExitCode.NOT_RUNNING
+        assert voiceauth_here("monitor", socket=daemon.path).returncode == ExitCode.NOT_RUNNING
 
 
-def test_monitor_ends_without_complaint_when_nobody_reads_any_more(tmp_path):
+def test_monitor_ends_quietly_when_its_reader_goes_away(tmp_path):
     stop = threading.Event()
 
     def forever(_request):
@@ -94,78 +94,79 @@ def test_monitor_ends_without_complaint_when_nobody_reads_any_more(tmp_path):
         assert process.stdout is not None
         assert b"alice" in process.stdout.readline()
         process.stdout.close()
-        _, complaints = process.communicate(timeout=30)
+        _, errors = process.communicate(timeout=30)
         stop.set()
-    assert (process.returncode, complaints) == (0, b"")
+    assert (process.returncode, errors) == (0, b"")
 
 
-def test_what_the_daemon_says_cannot_command_the_terminal(tmp_path):
+def test_names_from_the_daemon_cannot_control_the_terminal(tmp_path):
     evil = {**EVENT, "identity": "ali\x1b[31mce\r\n"}
     with FakeDaemon(tmp_path / "s", lambda _: [done(event=evil)]) as daemon:
-        result = voiceauth("monitor", socket=daemon.path)
+        result = voiceauth_here("monitor", socket=daemon.path)
     assert "\x1b" not in result.stdout
     assert result.stdout.count("\n") == 1
 
 
-def test_profiles_are_listed_with_the_refused_ones_and_why(tmp_path):
+def test_the_list_of_profiles_says_why_one_is_refused(tmp_path):
     torn = {**PROFILE, "name": "bob", "usable": False, "problem": "torn at byte 7", "conditions": []}
     with FakeDaemon(tmp_path / "s", lambda _: [done(profiles=[PROFILE, torn])]) as daemon:
-        result = voiceauth("profiles", "list", socket=daemon.path)
+        result = voiceauth_here("profiles", "list", socket=daemon.path)
     assert result.returncode == 0
     assert "torn at byte 7" in result.stdout
     assert "22 s" in result.stdout
 
 
-def test_an_export_is_private_whole_and_never_over_another_file(tmp_path):
+def test_an_export_is_private_and_replaces_no_file_without_force(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     target = tmp_path / "alice.json"
     with FakeDaemon(tmp_path / "s", lambda _: [done(document='{"secret": 1}')]) as daemon:
         words = ("profiles", "export", "--plain", "alice")
-        assert voiceauth(*words, str(target), socket=daemon.path).returncode == 0
+        assert voiceauth_here(*words, str(target), socket=daemon.path).returncode == 0
         assert target.read_text() == '{"secret": 1}'
         assert target.stat().st_mode & 0o777 == 0o600
         target.write_text("mine")
-        again = voiceauth(*words, str(target), socket=daemon.path)
+        again = voiceauth_here(*words, str(target), socket=daemon.path)
         assert again.returncode == ExitCode.USAGE
         assert target.read_text() == "mine"
-        forced = voiceauth(*words, str(target), "--force", socket=daemon.path)
+        forced = voiceauth_here(*words, str(target), "--force", socket=daemon.path)
         assert forced.returncode == 0
         assert target.read_text() == '{"secret": 1}'
-        default = voiceauth(*words, socket=daemon.path, cwd=tmp_path)
+        default = voiceauth_here(*words, socket=daemon.path)
         assert default.returncode == 0
-        piped = voiceauth(*words, "-", socket=daemon.path)
+        piped = voiceauth_here(*words, "-", socket=daemon.path)
         assert piped.stdout == '{"secret": 1}\n'
-        climbing = voiceauth("profiles", "export", "--plain", "../x", socket=daemon.path, cwd=tmp_path)
+        climbing = voiceauth_here("profiles", "export", "--plain", "../x", socket=daemon.path)
         assert climbing.returncode == ExitCode.USAGE
     assert {path.name for path in tmp_path.iterdir()} == {"s", "alice.json", "alice.profile.json"}
 
 
-def test_an_export_to_where_nothing_can_be_written_leaves_nothing(tmp_path):
+def test_a_failed_export_leaves_nothing(tmp_path):
     with FakeDaemon(tmp_path / "s", lambda _: [done(document="{}")]) as daemon:
         words = ("profiles", "export", "--plain", "alice", str(tmp_path / "no" / "x"))
-        result = voiceauth(*words, socket=daemon.path)
+        result = voiceauth_here(*words, socket=daemon.path)
     assert result.returncode == ExitCode.STORAGE
     assert {path.name for path in tmp_path.iterdir()} == {"s"}
 
 
-def test_an_import_sends_the_document_and_refuses_what_is_none(tmp_path):
+def test_an_import_sends_the_document_and_refuses_other_files(tmp_path):
     (tmp_path / "p.json").write_text('{"name": "alice"}')
     (tmp_path / "binary").write_bytes(b"\xff\xfe\x00")
     (tmp_path / "long").write_text("x" * 70_000)
     with FakeDaemon(tmp_path / "s", lambda _: [done(profile=PROFILE)]) as daemon:
         words = ("profiles", "import")
-        result = voiceauth(*words, str(tmp_path / "p.json"), "--name", "bob", "--replace", socket=daemon.path)
+        result = voiceauth_here(*words, str(tmp_path / "p.json"), "--name", "bob", "--replace", socket=daemon.path)
         assert result.returncode == 0, result.stderr
         assert daemon.requests[-1]["parameters"] == {"document": '{"name": "alice"}', "name": "bob", "replace": True}
         for file in ("binary", "long", "missing"):
-            assert voiceauth(*words, str(tmp_path / file), socket=daemon.path).returncode == ExitCode.STORAGE
+            assert voiceauth_here(*words, str(tmp_path / file), socket=daemon.path).returncode == ExitCode.STORAGE
         assert len(daemon.requests) == 1
 
 
-def test_deleting_asks_first_and_without_anybody_to_ask_does_nothing(tmp_path):
+def test_deleting_without_a_terminal_needs_yes(tmp_path):
     with FakeDaemon(tmp_path / "s", lambda _: [done()]) as daemon:
-        assert voiceauth("profiles", "delete", "alice", socket=daemon.path).returncode == ExitCode.USAGE
+        assert voiceauth_here("profiles", "delete", "alice", socket=daemon.path).returncode == ExitCode.USAGE
         assert daemon.requests == []
-        assert voiceauth("profiles", "delete", "alice", "--yes", socket=daemon.path).returncode == 0
+        assert voiceauth_here("profiles", "delete", "alice", "--yes", socket=daemon.path).returncode == 0
         assert daemon.requests[0]["method"] == "org.voiceauthd.DeleteProfile"
 
 
@@ -176,7 +177,7 @@ def enrolling(state, **more):
 QUALITY = {"net_speech": 4.1, "snr_db": 20.0, "clipping": 0.0, "level_dbfs": -26.0}
 
 
-def test_enrolling_at_the_microphone_prompts_and_says_why_a_take_was_refused(tmp_path):
+def test_enrolling_at_the_microphone_prompts_and_explains_a_refused_take(tmp_path):
     def answer(_request):
         yield going(**enrolling("listening"))
         yield going(**enrolling("speech"))
@@ -187,7 +188,7 @@ def test_enrolling_at_the_microphone_prompts_and_says_why_a_take_was_refused(tmp
         yield done(**enrolling("done", exemplars=2, net_speech=8.2, profile=PROFILE))
 
     with FakeDaemon(tmp_path / "s", answer) as daemon:
-        result = voiceauth("enroll", "alice", "--condition", "headset", "--timeout", "60", socket=daemon.path)
+        result = voiceauth_here("enroll", "alice", "--condition", "headset", "--timeout", "60", socket=daemon.path)
         (request,) = daemon.requests
     assert result.returncode == 0, result.stderr
     assert request["more"] is True
@@ -205,16 +206,16 @@ def test_enrolling_at_the_microphone_prompts_and_says_why_a_take_was_refused(tmp
     assert "[############------------] 4.1 of 8 s, 1 of 2 exemplars" in result.stderr
 
 
-def test_an_enrolment_that_ends_without_a_profile_is_no_success(tmp_path):
+def test_an_enrolment_that_ends_without_a_profile_fails(tmp_path):
     for index, end in enumerate(([HANG_UP], [done(**enrolling("take"))], [done(**enrolling("done"))])):
         replies = [going(**enrolling("listening")), *end]
         with FakeDaemon(tmp_path / f"s{index}", lambda _, replies=replies: replies) as daemon:
-            assert voiceauth("enroll", "alice", socket=daemon.path).returncode == ExitCode.NOT_RUNNING
+            assert voiceauth_here("enroll", "alice", socket=daemon.path).returncode == ExitCode.NOT_RUNNING
 
 
 @pytest.fixture
 def recordings(tmp_path):
-    """Two recordings, 2.5 s and 1 s, of noise that stands for speech here: nobody listens to it."""
+    """Two recordings, 2.5 s and 1 s, of noise in place of speech."""
     files = []
     for number, length in enumerate((40_000, 16_000)):
         path = tmp_path / f"take{number}.wav"
@@ -224,7 +225,7 @@ def recordings(tmp_path):
     return files
 
 
-def test_recordings_are_sent_whole_in_pieces_with_the_claim_and_the_ends(tmp_path, recordings):
+def test_recordings_are_sent_in_chunks_with_the_claim_and_the_ends(tmp_path, recordings):
     finished = threading.Event()
 
     def answer(request):
@@ -240,21 +241,21 @@ def test_recordings_are_sent_whole_in_pieces_with_the_claim_and_the_ends(tmp_pat
         yield done(**enrolling("done", profile=PROFILE))
 
     with FakeDaemon(tmp_path / "s", answer) as daemon:
-        result = voiceauth("enroll", "alice", *map(str, recordings), "--replace", socket=daemon.path)
-        pieces = [request["parameters"] for request in daemon.requests[1:]]
+        result = voiceauth_here("enroll", "alice", *map(str, recordings), "--replace", socket=daemon.path)
+        chunks = [request["parameters"] for request in daemon.requests[1:]]
     assert result.returncode == 0, result.stderr
     assert daemon.requests[0]["parameters"] == {"name": "alice", "mode": "replace", "source": "recordings"}
-    assert {piece["claim"] for piece in pieces} == {"token-1"}
-    assert [piece.get("end") for piece in pieces] == [None, None, "take", "all"]
-    assert all(len(base64.b64decode(piece["pcm"])) <= 32 * 1024 for piece in pieces)
-    sent = b"".join(base64.b64decode(piece["pcm"]) for piece in pieces)
+    assert {chunk["claim"] for chunk in chunks} == {"token-1"}
+    assert [chunk.get("end") for chunk in chunks] == [None, None, "take", "all"]
+    assert all(len(base64.b64decode(chunk["pcm"])) <= 32 * 1024 for chunk in chunks)
+    sent = b"".join(base64.b64decode(chunk["pcm"]) for chunk in chunks)
     original = np.concatenate([soundfile.read(path, dtype="int16")[0] for path in recordings])
     assert np.array_equal(np.frombuffer(sent, dtype="<i2"), original)
     assert "take 1" in result.stdout
     assert "take0.wav" in result.stdout
 
 
-def test_why_an_enrolment_ended_goes_before_the_sender_s_own_failure(tmp_path, recordings):
+def test_the_reason_why_an_enrolment_ended_precedes_a_failure_to_send(tmp_path, recordings):
     ended = threading.Event()
 
     def answer(request):
@@ -267,12 +268,14 @@ def test_why_an_enrolment_ended_goes_before_the_sender_s_own_failure(tmp_path, r
         yield refusal("EnrolmentIncomplete", reason="too_noisy", detail="all takes were too noisy")
 
     with FakeDaemon(tmp_path / "s", answer) as daemon:
-        result = voiceauth("enroll", "alice", *map(str, recordings), socket=daemon.path)
+        result = voiceauth_here("enroll", "alice", *map(str, recordings), socket=daemon.path)
     assert result.returncode == ExitCode.AUDIO
     assert "all takes were too noisy" in result.stderr
 
 
-def test_a_sender_that_fails_ends_the_enrolment_with_its_error(tmp_path, recordings):
+def test_a_failure_to_send_ends_the_enrolment_with_its_error(tmp_path, recordings, monkeypatch):
+    monkeypatch.setattr("voiceauthd.terminal.recordings.EXPLANATION_TIMEOUT", 0.2)
+
     def answer(request):
         if request["method"].endswith("SendAudio"):
             yield refusal("TooManyConnections", limit=1)
@@ -281,21 +284,21 @@ def test_a_sender_that_fails_ends_the_enrolment_with_its_error(tmp_path, recordi
         threading.Event().wait(20)
 
     with FakeDaemon(tmp_path / "s", answer) as daemon:
-        assert voiceauth("enroll", "alice", *map(str, recordings), socket=daemon.path).returncode == ExitCode.BUSY
+        assert voiceauth_here("enroll", "alice", *map(str, recordings), socket=daemon.path).returncode == ExitCode.BUSY
 
 
-def test_a_recording_that_cannot_be_used_is_refused_before_anything_is_sent(tmp_path, recordings):
+def test_an_unusable_recording_is_refused_before_anything_is_sent(tmp_path, recordings):
     (tmp_path / "empty.wav").write_bytes(b"")
-    (tmp_path / "text.wav").write_text("this is no sound")
+    (tmp_path / "text.wav").write_text("this is not audio")
     with FakeDaemon(tmp_path / "s", lambda _: []) as daemon:
         for bad in ("missing.wav", "empty.wav", "text.wav"):
-            result = voiceauth("enroll", "alice", str(recordings[0]), str(tmp_path / bad), socket=daemon.path)
+            result = voiceauth_here("enroll", "alice", str(recordings[0]), str(tmp_path / bad), socket=daemon.path)
             assert result.returncode == ExitCode.AUDIO
             assert bad in result.stderr
         assert daemon.requests == []
 
 
-def test_status_is_readable_and_its_json_is_the_daemon_s(tmp_path):
+def test_status_is_readable_and_its_json_is_the_daemon_s_own(tmp_path):
     status = {
         "ready": True,
         "state": "degraded",
@@ -324,8 +327,8 @@ def test_status_is_readable_and_its_json_is_the_daemon_s(tmp_path):
         "memory_mib": 400.0,
     }
     with FakeDaemon(tmp_path / "s", lambda _: [done(**status)]) as daemon:
-        text = voiceauth("status", socket=daemon.path)
-        as_json = voiceauth("status", "--json", socket=daemon.path)
+        text = voiceauth_here("status", socket=daemon.path)
+        as_json = voiceauth_here("status", "--json", socket=daemon.path)
     assert text.returncode == 0, text.stderr
     for part in (
         "degraded: the microphone was lost",
@@ -344,6 +347,6 @@ def test_status_is_readable_and_its_json_is_the_daemon_s(tmp_path):
     assert json.loads(as_json.stdout) == status
 
 
-def test_reload_says_what_changed(tmp_path):
+def test_reload_prints_what_changed(tmp_path):
     with FakeDaemon(tmp_path / "s", lambda _: [done(changed=["audio.device"])]) as daemon:
-        assert voiceauth("reload", socket=daemon.path).stdout == "changed: audio.device\n"
+        assert voiceauth_here("reload", socket=daemon.path).stdout == "changed: audio.device\n"

@@ -1,4 +1,4 @@
-"""`voiceauth pam`, as a person uses it, on a folder of services of the test's own."""
+"""`voiceauth pam` on a folder of services made by the test."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from fake_daemon import voiceauth
+from fake_daemon import voiceauth_here
 
 from voiceauthd.errors import ExitCode
 
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="files of PAM's must be root's")
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="PAM files must belong to root")
 
 LOCK = "@include common-auth\n"
 
@@ -37,12 +37,12 @@ def command(pam):
     def run(action, *words):
         more = ["--backups", str(pam.parent / "backups")] if action != "status" else []
         more += ["--helper", "/usr/bin/false"] if action == "install" else []
-        return voiceauth("pam", action, *words, "--pam-folder", str(pam), *more)
+        return voiceauth_here("pam", action, *words, "--pam-folder", str(pam), *more)
 
     return run
 
 
-def test_in_seen_and_out_again(pam, command):
+def test_a_voice_is_installed_listed_and_removed(pam, command):
     done = command("install", "swaylock", "--timeout", "4")
     assert done.returncode == ExitCode.OK, done.stderr
     assert "auth sufficient pam_exec.so quiet stdout seteuid /usr/bin/false --timeout 4\n" in done.stdout
@@ -50,7 +50,7 @@ def test_in_seen_and_out_again(pam, command):
     assert "pam_gnome_keyring will get no password" in done.stdout
     assert "swaylock: the voice, but not for root; else the password" in done.stdout
     again = command("install", "swaylock", "--timeout", "4")
-    assert (again.returncode, "nothing to change" in again.stdout) == (0, True)
+    assert (again.returncode, "needs no change" in again.stdout) == (0, True)
     seen = command("status", "--json")
     assert seen.returncode == 0
     assert json.loads(seen.stdout)["services"] == [
@@ -70,7 +70,7 @@ def test_in_seen_and_out_again(pam, command):
     assert "no service asks for a voice" in command("status").stdout
 
 
-def test_sudo_is_refused_in_one_line_that_names_both_ways(pam, command):
+def test_sudo_is_refused_with_both_alternatives(pam, command):
     refused = command("install", "sudo")
     assert refused.returncode == ExitCode.USAGE
     assert refused.stderr.count("\n") == 1
@@ -89,11 +89,11 @@ def test_sudo_with_a_module_and_sudo_for_root(pam, command):
         "auth sufficient pam_of_nobody.so cue",
     ]
     alone = command("install", "sudo", "--allow-root", "--json")
-    assert json.loads(alone.stdout)["block"]["how"] == "the voice alone, for root, too"
-    assert "A good recording of it is taken for it." in (pam / "sudo").read_text()
+    assert json.loads(alone.stdout)["block"]["how"] == "the voice alone, also for root"
+    assert "A good recording of it is accepted, too." in (pam / "sudo").read_text()
 
 
-def test_a_dry_run_prints_the_difference_only(pam, command):
+def test_a_dry_run_only_prints_the_difference(pam, command):
     shown = command("install", "swaylock", "--dry-run")
     assert shown.returncode == ExitCode.OK
     assert shown.stdout.startswith(f"--- {pam}/swaylock\n")
@@ -105,24 +105,17 @@ def test_a_dry_run_prints_the_difference_only(pam, command):
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("sshd",), ExitCode.USAGE, "elsewhere"),
-        (("other",), ExitCode.USAGE, "never"),
-        (("voiceauthd", "--allow-root"), ExitCode.USAGE, "never"),
-        (("common-auth",), ExitCode.USAGE, "include"),
-        (("hyprlock",), ExitCode.USAGE, "no service hyprlock"),
-        (("../passwd",), ExitCode.USAGE, "no name"),
-        (("swaylock", "--timeout", "0.1"), ExitCode.USAGE, "timeout"),
-        (("swaylock", "--policy", "monitor"), ExitCode.USAGE, "policy"),
-        (("swaylock", "--with", "pam_permit.so"), ExitCode.USAGE, "alone"),
-        (("swaylock", "--with", "x"), ExitCode.USAGE, "no module"),
-        (("swaylock", "--may-skip", "a b"), ExitCode.USAGE, "no module"),
+        (("sshd",), ExitCode.USAGE, "remote users"),
+        (("../passwd",), ExitCode.USAGE, "not a valid name"),
+        (("swaylock", "--with", "pam_permit.so"), ExitCode.USAGE, "the only proof"),
+        (("swaylock", "--may-skip", "a b"), ExitCode.USAGE, "is not a PAM module"),
         (("swaylock", "--helper", "/tmp/helper"), ExitCode.STORAGE, "must not run /tmp/helper"),
         (("swaylock", "--helper", "helper"), ExitCode.USAGE, "absolute"),
     ],
 )
 def test_a_refusal_is_one_line_and_changes_nothing(pam, words, code, said):
     helper = () if "--helper" in words else ("--helper", "/usr/bin/false")
-    refused = voiceauth("pam", "install", *words, *helper, "--pam-folder", str(pam), "--backups", str(pam / "b"))
+    refused = voiceauth_here("pam", "install", *words, *helper, "--pam-folder", str(pam), "--backups", str(pam / "b"))
     assert refused.returncode == code, refused.stderr
     assert refused.stderr.startswith("voiceauth: ")
     assert refused.stderr.count("\n") == 1
@@ -131,14 +124,14 @@ def test_a_refusal_is_one_line_and_changes_nothing(pam, words, code, said):
     assert (pam / "swaylock").read_text() == LOCK
 
 
-def test_a_file_that_is_not_understood_is_a_matter_of_storage(pam, command):
+def test_a_file_that_is_not_understood_is_a_storage_error(pam, command):
     (pam / "swaylock").write_text("auth maybe pam_unix.so\n")
     refused = command("install", "swaylock")
     assert refused.returncode == ExitCode.STORAGE
     assert f"{pam}/swaylock, line 1" in refused.stderr
 
 
-def test_a_helper_that_is_gone_is_seen_and_ends_with_storage(pam, command):
+def test_status_reports_a_missing_helper(pam, command):
     assert command("install", "swaylock").returncode == ExitCode.OK
     text = (pam / "swaylock").read_text()
     (pam / "swaylock").write_text(text.replace("/usr/bin/false", "/usr/bin/no-such-helper"))
@@ -147,7 +140,7 @@ def test_a_helper_that_is_gone_is_seen_and_ends_with_storage(pam, command):
     assert "no-such-helper: No such file" in seen.stdout
 
 
-def test_a_person_who_is_not_root_may_look_but_not_change():
+def test_a_user_other_than_root_may_preview_but_not_change():
     folder = Path(tempfile.mkdtemp(prefix="pam-looked-at-"))
     try:
         folder.chmod(0o755)

@@ -1,4 +1,4 @@
-"""The command asks for the owner's password where the daemon wants it, and says what else can be done."""
+"""The command asks for the owner's password if the daemon wants it, and says what else can be done."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def answer(request):
 
 @pytest.fixture
 def daemon(tmp_path):
-    (tmp_path / "proof").touch()  # something asks for passwords
+    (tmp_path / "proof").touch()  # the socket of the service that checks passwords
     with FakeDaemon(tmp_path / "socket", answer) as running:
         yield running
 
 
 @pytest.fixture
 def typed(monkeypatch):
-    """A terminal, on which these passwords are typed; `asked` are the questions."""
+    """A terminal on which `words` are typed as passwords. `asked`: the questions. `paths`: the sockets used."""
     asked = []
     words = [PASSWORD]
 
@@ -52,9 +52,9 @@ def typed(monkeypatch):
             raise EOFError
         return words.pop(0)
 
-    monkeypatch.setattr("voiceauthd.terminal.owner_proof.getpass.getpass", getpass)
+    monkeypatch.setattr("voiceauthd.terminal.typed_secret.getpass.getpass", getpass)
     monkeypatch.setattr("sys.stdin", type("Terminal", (), {"isatty": lambda _: True})())
-    monkeypatch.setattr("voiceauthd.terminal.owner_proof._user", lambda: "ann")
+    monkeypatch.setattr("voiceauthd.terminal.owner_proof.user_name", lambda _: "ann")
 
     def prove(password, path):
         prove.paths.append(path)
@@ -64,8 +64,7 @@ def typed(monkeypatch):
 
     prove.paths = []
     monkeypatch.setattr("voiceauthd.client.owner_proof.prove", prove)
-    words_and_questions = type("Typed", (), {"words": words, "asked": asked, "paths": prove.paths})
-    return words_and_questions
+    return type("Typed", (), {"words": words, "asked": asked, "paths": prove.paths})
 
 
 def sent(daemon, method):
@@ -77,7 +76,7 @@ def run(daemon, words):
 
 
 @pytest.mark.parametrize("words", [ENROLL, DELETE, EXPORT], ids=METHODS)
-def test_the_password_is_asked_for_once_and_the_call_made_again(daemon, typed, capsys, words):
+def test_the_password_is_asked_for_once_and_the_call_repeated_with_the_proof(daemon, typed, capsys, words):
     assert run(daemon, words) == ExitCode.OK
     assert typed.asked == ["Password of ann: "]
     assert typed.paths == [daemon.path.replace("socket", "proof")]
@@ -88,7 +87,7 @@ def test_the_password_is_asked_for_once_and_the_call_made_again(daemon, typed, c
     assert PROOF not in out + err
 
 
-def test_recordings_are_sent_after_the_password_only(daemon, typed, tmp_path):
+def test_recordings_are_sent_only_after_the_password(daemon, typed, tmp_path):
     import numpy as np
     import soundfile
 
@@ -100,22 +99,21 @@ def test_recordings_are_sent_after_the_password_only(daemon, typed, tmp_path):
     assert set(methods[2:]) <= {"SendAudio"}
 
 
-@pytest.mark.parametrize("words", [ENROLL, DELETE, EXPORT], ids=METHODS)
-def test_three_wrong_passwords_are_enough(daemon, typed, capsys, words):
+def test_three_wrong_passwords_end_the_command(daemon, typed, capsys):
     typed.words[:] = ["a", "b", "c", PASSWORD]
-    assert run(daemon, words) == ExitCode.DENIED
+    assert run(daemon, DELETE) == ExitCode.DENIED
     assert len(typed.asked) == 3
     assert "wrong password, 3 times" in capsys.readouterr().err
 
 
-def test_a_slip_is_forgiven(daemon, typed, capsys):
-    typed.words.insert(0, "a slip")
+def test_a_wrong_password_may_be_corrected(daemon, typed, capsys):
+    typed.words.insert(0, "wrong")
     assert run(daemon, DELETE) == ExitCode.OK
     assert "wrong password, try again" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [ENROLL, DELETE, EXPORT], ids=METHODS)
-def test_without_a_terminal_it_says_what_to_do(daemon, typed, capsys, monkeypatch, words):
+def test_without_a_terminal_it_says_what_to_do_instead(daemon, typed, capsys, monkeypatch, words):
     monkeypatch.setattr("sys.stdin", type("Pipe", (), {"isatty": lambda _: False})())
     assert run(daemon, words) == ExitCode.DENIED
     (line,) = capsys.readouterr().err.splitlines()
@@ -124,13 +122,13 @@ def test_without_a_terminal_it_says_what_to_do(daemon, typed, capsys, monkeypatc
     assert typed.asked == []
 
 
-def test_an_end_of_input_at_the_question_is_no_password(daemon, typed):
+def test_an_end_of_input_is_not_a_password(daemon, typed):
     typed.words.clear()
     assert run(daemon, DELETE) == ExitCode.DENIED
     assert sent(daemon, "DeleteProfile") == [{"name": "ann"}]
 
 
-def test_where_nothing_asks_for_passwords_an_administrator_is_named(daemon, typed, capsys, tmp_path):
+def test_without_the_proof_service_it_names_the_command_for_an_administrator(daemon, typed, capsys, tmp_path):
     (tmp_path / "proof").unlink()
     assert run(daemon, (*ENROLL, "--replace")) == ExitCode.DENIED
     (line,) = capsys.readouterr().err.splitlines()
@@ -146,7 +144,7 @@ def test_where_nothing_asks_for_passwords_an_administrator_is_named(daemon, type
         (NotRunningError("PAM could not be asked", "proof_unavailable"), ExitCode.NOT_RUNNING),
     ],
 )
-def test_what_another_password_cannot_mend_is_not_asked_for_again(daemon, typed, capsys, monkeypatch, problem, code):
+def test_a_problem_that_no_password_fixes_ends_the_command(daemon, typed, capsys, monkeypatch, problem, code):
     def prove(_password, _path):
         raise problem
 
@@ -156,14 +154,14 @@ def test_what_another_password_cannot_mend_is_not_asked_for_again(daemon, typed,
     assert len(typed.asked) == 1
 
 
-def test_a_refusal_that_no_password_changes_asks_for_none(tmp_path, typed):
+def test_any_other_refusal_asks_for_no_password(tmp_path, typed):
     denied = {"error": "org.varlink.service.PermissionDenied", "parameters": {}}
     with FakeDaemon(tmp_path / "socket", lambda _: [denied]) as daemon:
         assert run(daemon, DELETE) == ExitCode.DENIED
     assert typed.asked == []
 
 
-def test_a_proof_that_is_not_taken_is_the_end_of_it(tmp_path, typed):
+def test_a_refused_proof_is_not_tried_again(tmp_path, typed):
     (tmp_path / "proof").touch()
     with FakeDaemon(tmp_path / "socket", lambda _: [NEEDED]) as daemon:
         assert run(daemon, DELETE) == ExitCode.DENIED

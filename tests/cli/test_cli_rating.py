@@ -1,14 +1,14 @@
-"""What a person sees of how good takes and profiles are, against a daemon that says what a test wants."""
+"""How the quality of takes and profiles is shown to a person, against a fake daemon."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
-from fake_daemon import FakeDaemon, done, going, refusal, voiceauth
+from fake_daemon import FakeDaemon, done, going, refusal, voiceauth_here
 
-from voiceauthd.cli.enroll import sound
 from voiceauthd.errors import ExitCode
+from voiceauthd.terminal.enrolment_progress import quality_text
 
 PROFILE = {
     "name": "alice b",
@@ -31,10 +31,10 @@ PROFILE = {
 QUALITY = {"net_speech": 4.1, "snr_db": 24.0, "clipping": 0.0, "level_dbfs": -26.0}
 
 
-def test_a_profile_is_shown_with_its_grade_and_commands_that_can_be_run(tmp_path):
+def test_a_profile_shows_its_grade_and_commands_that_can_be_run(tmp_path):
     with FakeDaemon(tmp_path / "s", lambda _: [done(profile=PROFILE)]) as daemon:
-        text = voiceauth("profiles", "show", "alice b", socket=daemon.path)
-        as_json = voiceauth("profiles", "show", "alice b", "--json", socket=daemon.path)
+        text = voiceauth_here("profiles", "show", "alice b", socket=daemon.path)
+        as_json = voiceauth_here("profiles", "show", "alice b", "--json", socket=daemon.path)
     assert text.returncode == 0, text.stderr
     assert "quality    fair (exemplars agree by 0.71, SNR 22 dB)" in text.stdout
     assert "better     More speech makes it better: voiceauth enroll 'alice b' --add." in text.stdout
@@ -42,23 +42,23 @@ def test_a_profile_is_shown_with_its_grade_and_commands_that_can_be_run(tmp_path
     assert json.loads(as_json.stdout) == PROFILE
 
 
-def test_who_may_not_see_agreement_sees_the_rest(tmp_path):
+def test_a_caller_who_may_not_see_the_agreement_sees_the_rest(tmp_path):
     rating = {"grade": "good", "agreement": None, "snr_db": None, "advice": []}
     with FakeDaemon(tmp_path / "s", lambda _: [done(profile=PROFILE | {"rating": rating})]) as daemon:
-        lines = voiceauth("profiles", "show", "alice", socket=daemon.path).stdout.splitlines()
+        lines = voiceauth_here("profiles", "show", "alice", socket=daemon.path).stdout.splitlines()
     assert "quality    good" in lines
     assert not any(line.startswith("better") for line in lines)
 
 
-def test_a_profile_that_cannot_be_used_has_no_grade(tmp_path):
+def test_an_unusable_profile_has_no_grade(tmp_path):
     torn = {"name": "eve", "usable": False, "problem": "torn", "exemplars": 0, "net_speech": 0.0, "conditions": []}
     with FakeDaemon(tmp_path / "s", lambda _: [done(profile=torn)]) as daemon:
-        result = voiceauth("profiles", "show", "eve", socket=daemon.path)
+        result = voiceauth_here("profiles", "show", "eve", socket=daemon.path)
     assert "quality    -" in result.stdout
     assert "no: torn" in result.stdout
 
 
-def test_an_enrolment_tells_of_each_take_and_at_the_end_of_the_profile(tmp_path):
+def test_an_enrolment_reports_each_take_and_then_the_profile(tmp_path):
     state = {"exemplars_needed": 5, "net_speech_needed": 20.0}
     replies = [
         going(state="listening", exemplars=0, net_speech=0.0, **state),
@@ -78,10 +78,10 @@ def test_an_enrolment_tells_of_each_take_and_at_the_end_of_the_profile(tmp_path)
         done(state="done", exemplars=5, net_speech=20.5, profile=PROFILE, **state),
     ]
     with FakeDaemon(tmp_path / "s", lambda _: replies) as daemon:
-        result = voiceauth("enroll", "alice", socket=daemon.path)
+        result = voiceauth_here("enroll", "alice", socket=daemon.path)
     assert result.returncode == 0, result.stderr
     lines = result.stdout.splitlines()
-    first = "accepted  4.1 s of speech, quiet around (SNR 24 dB), good level; so far 4.1 of 20 s, 1 of 5 exemplars"
+    first = "accepted  4.1 s of speech, quiet background (SNR 24 dB), good level; so far 4.1 of 20 s, 1 of 5 exemplars"
     assert f"take 1: {first}" in lines
     second = lines.index(
         "take 2: accepted  4.1 s of speech, some noise (SNR 12 dB), very faint; so far 8.2 of 20 s, 2 of 5 exemplars"
@@ -100,19 +100,19 @@ def test_an_enrolment_tells_of_each_take_and_at_the_end_of_the_profile(tmp_path)
         (QUALITY | {"snr_db": 4.0}, "4.1 s of speech, noisy (SNR 4 dB), good level"),
         (
             QUALITY | {"level_dbfs": -5.0, "clipping": 0.02},
-            "4.1 s of speech, quiet around (SNR 24 dB), very loud, distorted",
+            "4.1 s of speech, quiet background (SNR 24 dB), very loud, distorted",
         ),
         ({}, "no speech"),
     ],
 )
-def test_sound_is_described_in_words(quality, words):
-    assert sound(quality) == words
+def test_audio_quality_is_described_in_words(quality, words):
+    assert quality_text(quality) == words
 
 
-def test_a_voice_with_another_name_ends_with_one_line_that_tells_what_to_do(tmp_path):
+def test_a_voice_that_has_another_name_is_refused_with_advice(tmp_path):
     detail = "this voice is already enrolled as 'bob': add to that profile, or delete it first"
     with FakeDaemon(tmp_path / "s", lambda _: [refusal("VoiceEnrolled", name="bob", detail=detail)]) as daemon:
-        result = voiceauth("enroll", "alice", "--json", socket=daemon.path)
+        result = voiceauth_here("enroll", "alice", "--json", socket=daemon.path)
     assert result.returncode == ExitCode.STORAGE
     assert result.stderr == f"voiceauth: {detail}\n"
     assert json.loads(result.stdout.splitlines()[-1])["error"] == {"reason": "voice_enrolled", "message": detail}

@@ -1,4 +1,12 @@
-"""`voiceauth config …`: the configuration, without a daemon."""
+"""Check, show, change and locate the configuration. Needs no daemon.
+
+examples:
+  voiceauth config set audio.device "USB Audio" && voiceauth reload
+  voiceauth config check && voiceauth reload
+  voiceauth config check new.yaml
+  voiceauth config default > config.yaml
+  voiceauth config show --set model.name=campplus
+"""
 
 from __future__ import annotations
 
@@ -6,50 +14,32 @@ import argparse
 import os
 from pathlib import Path
 
-from voiceauthd.cli.arguments import Parser, add_json
+from voiceauthd.cli.arguments import add_settings
 from voiceauthd.errors import ExitCode
+from voiceauthd.terminal.command_parser import Parser
 from voiceauthd.terminal.output import Output, plain
-
-_EXAMPLES = """
-voiceauth config check && voiceauth reload
-voiceauth config check new.yaml
-voiceauth config default > config.yaml
-voiceauth config show --set model.name=campplus
-"""
-
-_CODES = (ExitCode.CONFIG,)
 
 _BUILT_IN = "no configuration file: the built-in defaults"
 
 
 def configure(parser: Parser) -> None:
-    """Adds the sub-commands of `voiceauth config`."""
-    parser.explain("Check, show and locate the configuration. Needs no daemon.", _EXAMPLES, _CODES)
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-
-    def action(name: str, summary: str, example: str) -> Parser:
-        made: Parser = actions.add_parser(name, help=summary[0].lower() + summary[1:])
-        made.explain(f"{summary}.", example, _CODES)
-        add_json(made)
-        return made
-
-    check = action(
-        "check", "Check the file, the environment and --set; tell all that is wrong", "voiceauth config check"
-    )
-    show = action("show", "Print every key with its value, and where that was set", "voiceauth config show --json")
+    parser.explain_group(__doc__, (ExitCode.CONFIG,))
+    example = "voiceauth config check"
+    check = parser.action(_check, "check", "Check the file, the environment and --set; report every error", example)
+    example = "voiceauth config show --json"
+    show = parser.action(_show, "show", "Print every key with its value, and where that was set", example)
     for made in (check, show):
         made.add_argument("file", metavar="FILE", nargs="?", help="instead of the one that would be used")
-        made.add_argument(
-            "--set", dest="settings", metavar="KEY=VALUE", action="append", default=[], help="as for `voiceauth run`"
-        )
-    action("default", "Print the commented default configuration", "voiceauth config default > config.yaml")
-    action("path", "Print which file would be used", "voiceauth config path")
-
-
-def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Does what `arguments.action` says."""
-    actions = {"check": _check, "show": _show, "default": _default, "path": _path}
-    return actions[arguments.action](arguments, output)
+        add_settings(made, "as for `voiceauth run`")
+    example = "voiceauth config default > config.yaml"
+    parser.action(_default, "default", "Print the commented default configuration", example)
+    example = 'voiceauth config set audio.device "USB Audio"'
+    codes = (ExitCode.CONFIG, ExitCode.STORAGE)
+    change = parser.action(_set, "set", "Set one key in the file, and make it if it is missing", example, codes=codes)
+    change.add_argument("key", metavar="KEY", help="such as audio.device")
+    change.add_argument("value", metavar="VALUE", help="null for nothing, where the key allows it")
+    change.add_argument("--file", metavar="FILE", help="instead of the one that would be used")
+    parser.action(_path, "path", "Print which file would be used", "voiceauth config path")
 
 
 def _check(arguments: argparse.Namespace, output: Output) -> int:
@@ -58,27 +48,23 @@ def _check(arguments: argparse.Namespace, output: Output) -> int:
     file = find_config(_given(arguments), os.environ)
     load_config(file, arguments.settings)
     output.object({"file": str(file) if file else None, "valid": True})
-    output.line(f"{plain(file)}: right" if file else f"{_BUILT_IN}: right")
+    output.line(f"{plain(file) if file else _BUILT_IN}: valid")
     return ExitCode.OK
 
 
 def _show(arguments: argparse.Namespace, output: Output) -> int:
-    from voiceauthd.config.document import describe, effective
-    from voiceauthd.config.keys import value_of
+    from voiceauthd.config.document import describe
     from voiceauthd.config.load import find_config, load_config
+    from voiceauthd.config.settings_object import settings_object
 
     config = load_config(find_config(_given(arguments), os.environ), arguments.settings)
-    values = {}
-    for key, _, origin in effective(config):
-        value = value_of(config, key)
-        values[key.path] = {"value": str(value) if isinstance(value, Path) else value, "origin": origin}
-    output.object({"file": str(config.file) if config.file else None, "values": values})
+    output.object({"file": str(config.file) if config.file else None, "values": settings_object(config)})
     for line in describe(config).splitlines():
         output.line(plain(line))
     return ExitCode.OK
 
 
-def _default(arguments: argparse.Namespace, output: Output) -> int:
+def _default(_arguments: argparse.Namespace, output: Output) -> int:
     from voiceauthd.config.document import render
 
     text = render()
@@ -88,7 +74,17 @@ def _default(arguments: argparse.Namespace, output: Output) -> int:
     return ExitCode.OK
 
 
-def _path(arguments: argparse.Namespace, output: Output) -> int:
+def _set(arguments: argparse.Namespace, output: Output) -> int:
+    from voiceauthd.config.edit import file_to_edit, set_value
+
+    file = Path(arguments.file) if arguments.file is not None else file_to_edit(os.environ)
+    value = set_value(file, arguments.key, arguments.value)
+    output.object({"file": str(file), "key": arguments.key, "value": value})
+    output.line(f"{plain(arguments.key)}: {plain(value)} in {plain(file)}; `voiceauth reload` uses it")
+    return ExitCode.OK
+
+
+def _path(_arguments: argparse.Namespace, output: Output) -> int:
     from voiceauthd.config.load import find_config
 
     file = find_config(None, os.environ)

@@ -1,4 +1,11 @@
-"""`voiceauth identify`: who is speaking, out of all who are enrolled."""
+"""Listen, and name the enrolled person who is speaking, or say that no enrolled
+voice matches. This is no proof of identity: to let somebody in, use `voiceauth
+verify NAME`.
+
+examples:
+  voiceauth identify
+  voiceauth identify --timeout 5 --json | jq -r .identity
+"""
 
 from __future__ import annotations
 
@@ -6,37 +13,27 @@ import argparse
 from collections.abc import Mapping
 from typing import Any
 
-from voiceauthd.cli.arguments import Parser, add_json, add_socket, seconds
-from voiceauthd.cli.verify import listening_line
+from voiceauthd.cli.arguments import LISTENING_CODES, add_timeout
 from voiceauthd.client import Client
-from voiceauthd.errors import ExitCode, NotRunningError
-from voiceauthd.terminal.event_lines import how_sure
-from voiceauthd.terminal.output import Output, plain
-
-_EXAMPLES = """
-voiceauth identify
-voiceauth identify --timeout 5 --json | jq -r .identity
-"""
-
-_CODES = {"known": ExitCode.OK, "unknown": ExitCode.REJECT, "undecided": ExitCode.INCONCLUSIVE}
+from voiceauthd.errors import ExitCode
+from voiceauthd.terminal.command_parser import Parser
+from voiceauthd.terminal.decision_lines import (
+    IDENTIFY_CODES,
+    identification_lines,
+    listening_line,
+    require_identification,
+)
+from voiceauthd.terminal.output import Output
 
 
 def configure(parser: Parser) -> None:
-    """Adds the arguments of `voiceauth identify`."""
-    parser.explain(
-        "Listen, and name the enrolled person who speaks, or say that it is nobody enrolled. This is no proof of\n"
-        "identity: to let somebody in, use `voiceauth verify NAME`.",
-        _EXAMPLES,
-        (ExitCode.REJECT, ExitCode.INCONCLUSIVE, ExitCode.BUSY, ExitCode.NO_MICROPHONE, ExitCode.MODEL),
-        client=True,
-    )
-    parser.add_argument("--timeout", type=seconds, metavar="S", help="give up after S seconds (default: the daemon's)")
-    add_json(parser, "print the daemon's decision as one JSON object")
-    add_socket(parser)
+    json = "print the daemon's decision as one JSON object"
+    parser.explain_command(__doc__, (ExitCode.REJECT, *LISTENING_CODES), client=True, json=json)
+    add_timeout(parser)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Identifies. OK only for somebody enrolled."""
+    """Identify. Returns OK only for somebody enrolled."""
     parameters = {} if arguments.timeout is None else {"timeout": arguments.timeout}
     answer: Mapping[str, Any] = {}
     with Client(arguments.socket) as client:
@@ -44,15 +41,8 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
             if answer.get("state") != "decided":
                 output.progress(listening_line(answer))
     output.clear()
-    decision = str(answer.get("decision"))
-    if answer.get("state") != "decided" or decision not in _CODES:
-        raise NotRunningError("the daemon ended the identification without a decision", "no_answer")
-    if decision == "known" and not answer.get("identity"):
-        raise NotRunningError("the daemon knows somebody and does not say whom", "no_answer")
+    decision = require_identification(answer)
     output.object(answer)
-    name = plain(answer["identity"]) if decision == "known" else decision
-    colour = "green" if decision == "known" else "yellow"
-    output.line(f"{output.style(name, 'bold', colour)}  {how_sure(answer)}  ({plain(answer.get('reason'))})")
-    if decision != "known" and answer.get("advice"):
-        output.line(f"  {plain(answer['advice'])}")
-    return _CODES[decision]
+    for line in identification_lines(answer, output):
+        output.line(line)
+    return IDENTIFY_CODES[decision]

@@ -1,167 +1,98 @@
-"""`voiceauth profiles …`: the enrolled voices."""
+"""List, show, rename, delete, export, import and unlock the enrolled voices, and
+encrypt them with a new key.
+
+examples:
+  voiceauth profiles list
+  voiceauth profiles rename alcie alice
+  voiceauth profiles export alice
+"""
 
 from __future__ import annotations
 
 import argparse
-import shlex
-import sys
-from collections.abc import Mapping
 from typing import Any
 
-from voiceauthd.cli.arguments import Parser, add_json, add_socket
-from voiceauthd.cli.backup import EXPORT_EXAMPLES, IMPORT_EXAMPLES, configure_export, configure_import, export, load
 from voiceauthd.client import Client
-from voiceauthd.errors import ExitCode, UsageError
+from voiceauthd.errors import ExitCode
+from voiceauthd.terminal.command_parser import Parser
+from voiceauthd.terminal.confirm import confirm
 from voiceauthd.terminal.event_lines import number
 from voiceauthd.terminal.output import Output, plain
-from voiceauthd.terminal.owner_proof import with_proof
-from voiceauthd.terminal.rating_text import advice, grade
+from voiceauthd.terminal.owner_proof import call_with_proof
+from voiceauthd.terminal.profile_lines import profile_lines, profile_table
 
-_EXAMPLES = """
-voiceauth profiles list
-voiceauth profiles rename alcie alice
+_EXPORT_EXAMPLES = """
 voiceauth profiles export alice
+voiceauth profiles export alice --passphrase-file secret.txt --force
+voiceauth profiles export alice - --plain | ssh b voiceauth profiles import -
 """
 
 _CODES = (ExitCode.NOT_ENROLLED, ExitCode.STORAGE, ExitCode.BUSY)
 
 
 def configure(parser: Parser) -> None:
-    """Adds the sub-commands of `voiceauth profiles`."""
-    parser.explain(
-        "List, show, rename, delete, export, import and unlock the enrolled voices, and encrypt them with a new key.",
-        _EXAMPLES,
-        _CODES,
-        client=True,
-    )
-    actions = parser.add_subparsers(dest="action", metavar="ACTION", required=True)
-
-    def action(name: str, summary: str, example: str) -> Parser:
-        made: Parser = actions.add_parser(name, help=summary[0].lower() + summary[1:])
-        made.explain(f"{summary}.", example, _CODES, client=True)
-        add_json(made)
-        add_socket(made)
-        return made
-
-    action(
-        "list", "List who is enrolled, and the profiles that are refused, with the reason", "voiceauth profiles list"
-    )
+    parser.explain_group(__doc__, _CODES, client=True)
+    action = parser.action
+    action(_list, "list", "List who is enrolled, and why refused profiles are refused", "voiceauth profiles list")
     show = action(
-        "show",
-        "Show one profile, how good it is, and what would make it better",
-        "voiceauth profiles show alice\nvoiceauth profiles show alice --json | jq .rating",
+        _show, "show", "Show one profile, how good it is, and how to improve it", "voiceauth profiles show alice"
     )
     show.add_argument("name", metavar="NAME")
-    rename = action("rename", "Give a profile another name", "voiceauth profiles rename alcie alice")
+    rename = action(_rename, "rename", "Give a profile another name", "voiceauth profiles rename alcie alice")
     rename.add_argument("name", metavar="OLD")
     rename.add_argument("new_name", metavar="NEW")
-    delete = action("delete", "Delete a profile for good", "voiceauth profiles delete alice --yes")
+    delete = action(_delete, "delete", "Delete a profile for good", "voiceauth profiles delete alice --yes")
     delete.add_argument("name", metavar="NAME")
     delete.add_argument("--yes", action="store_true", help="do not ask")
-    configure_export(
-        action(
-            "export",
-            "Write a profile to FILE (0600), under a passphrase. It is biometric data",
-            EXPORT_EXAMPLES,
+    more = " It is biometric data."
+    export = action(
+        _export, "export", "Write a profile to FILE (mode 0600), under a passphrase", _EXPORT_EXAMPLES, more=more
+    )
+    export.add_argument("name", metavar="NAME")
+    export.add_argument("file", metavar="FILE", nargs="?", help="default: NAME.backup; - is standard output")
+    export.add_argument("--force", action="store_true", help="replace FILE if it exists")
+    how = export.add_mutually_exclusive_group()
+    how.add_argument("--plain", action="store_true", help="no passphrase: whoever gets FILE has the voice's data")
+    more = "\nThe daemon must use the same model."
+    example = "voiceauth profiles import alice.backup --replace"
+    load = action(_import, "import", "Read a profile from FILE (- is standard input)", example, more=more)
+    load.add_argument("file", metavar="FILE")
+    load.add_argument("--name", metavar="N", help="enrol it under this name")
+    load.add_argument("--replace", action="store_true", help="replace the profile of that name")
+    for made in (how, load):
+        made.add_argument(
+            "--passphrase-file", metavar="F", help="its first line is the passphrase; else it is asked for"
         )
-    )
-    configure_import(
-        action(
-            "import",
-            "Read a profile from FILE (- is standard input); the daemon must use the same model",
-            IMPORT_EXAMPLES,
-        )
-    )
-    unlock = action(
-        "unlock",
-        "Let a voice be tried again that is locked after too many failures",
-        "voiceauth profiles unlock alice",
-    )
+    example = "voiceauth profiles unlock alice"
+    unlock = action(_unlock, "unlock", "Let a voice that is locked after too many failures be tried again", example)
     unlock.add_argument("name", metavar="NAME")
-    action(
-        "rekey",
-        "Encrypt all profiles anew: with a new key, or with the first one of the systemd credential",
-        "voiceauth profiles rekey",
-    )
+    more = "\nThe key is a new one, or the first in the systemd credential."
+    action(_rekey, "rekey", "Encrypt all profiles again, with another key", "voiceauth profiles rekey", more=more)
 
 
-def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Does what `arguments.action` says."""
-    actions = {
-        "list": _list,
-        "show": _show,
-        "rename": _rename,
-        "delete": _delete,
-        "export": export,
-        "import": load,
-        "unlock": _unlock,
-        "rekey": _rekey,
-    }
-    return actions[arguments.action](arguments, output)
+def _call(arguments: argparse.Namespace, method: str, **parameters: object) -> dict[str, Any]:
+    with Client(arguments.socket) as client:
+        return client.call(method, **parameters)
 
 
 def _list(arguments: argparse.Namespace, output: Output) -> int:
-    with Client(arguments.socket) as client:
-        reply = client.call("ListProfiles")
+    reply = _call(arguments, "ListProfiles")
     output.object(reply)
-    profiles = reply["profiles"]
-    if not profiles:
-        output.line("nobody is enrolled; `voiceauth enroll NAME` begins")
-        return ExitCode.OK
-    width = max(4, *(len(plain(profile["name"])) for profile in profiles))
-    output.line(output.style(f"{'name':<{width}}  exemplars  speech  updated               conditions", "bold"))
-    for profile in profiles:
-        output.line(_row(profile, width, output))
+    for line in profile_table(reply["profiles"], output):
+        output.line(line)
     return ExitCode.OK
-
-
-def _row(profile: Mapping[str, Any], width: int, output: Output) -> str:
-    name = f"{plain(profile['name']):<{width}}"
-    if not profile["usable"]:
-        return f"{name}  {output.style('refused', 'red')}: {plain(profile.get('problem'))}"
-    conditions = ", ".join(plain(condition) for condition in profile["conditions"])
-    updated = plain(profile.get("updated") or "-")[:20]
-    return f"{name}  {profile['exemplars']:>9}  {profile['net_speech']:>4.0f} s  {updated:<20}  {conditions}"
 
 
 def _show(arguments: argparse.Namespace, output: Output) -> int:
-    with Client(arguments.socket) as client:
-        profile = client.call("ShowProfile", name=arguments.name)["profile"]
-    _print(profile, output)
+    profile = _call(arguments, "ShowProfile", name=arguments.name)["profile"]
+    output.object(profile)
+    for line in profile_lines(profile, output):
+        output.line(line)
     return ExitCode.OK
 
 
-def _print(profile: Mapping[str, Any], output: Output) -> None:
-    output.object(profile)
-    usable = "yes" if profile["usable"] else f"no: {plain(profile.get('problem'))}"
-    owner = profile.get("owner_uid")
-    rows = [
-        ("name", output.style(plain(profile["name"]), "bold")),
-        ("usable", usable),
-        *([("locked", _locked(profile))] if profile.get("locked_for") is not None else []),
-        ("quality", grade(profile, output) if profile["usable"] else "-"),
-        ("exemplars", f"{profile['exemplars']}, {number(profile['net_speech'], '.1f')} s of speech"),
-        ("conditions", ", ".join(plain(condition) for condition in profile["conditions"]) or "-"),
-        ("model", plain(profile.get("model") or "-")),
-        ("owner", "no user of this machine" if owner is None else f"uid {owner}"),
-        ("created", plain(profile.get("created") or "-")),
-        ("updated", plain(profile.get("updated") or "-")),
-    ]
-    for label, text in rows:
-        output.line(f"{label:<10} {text}")
-    for index, sentence in enumerate(advice(profile)):
-        output.line(f"{'' if index else 'better':<10} {sentence}")
-
-
-def _locked(profile: Mapping[str, Any]) -> str:
-    name = shlex.quote(plain(profile["name"]))
-    seconds = number(profile["locked_for"], ".0f")
-    return f"for {seconds} s, after too many failures (as root: `voiceauth profiles unlock {name}`)"
-
-
 def _rename(arguments: argparse.Namespace, output: Output) -> int:
-    with Client(arguments.socket) as client:
-        profile = client.call("RenameProfile", name=arguments.name, new_name=arguments.new_name)["profile"]
+    profile = _call(arguments, "RenameProfile", name=arguments.name, new_name=arguments.new_name)["profile"]
     output.object(profile)
     output.line(f"{plain(arguments.name)} is now {plain(profile['name'])}")
     return ExitCode.OK
@@ -170,38 +101,50 @@ def _rename(arguments: argparse.Namespace, output: Output) -> int:
 def _delete(arguments: argparse.Namespace, output: Output) -> int:
     name = plain(arguments.name)
     if not arguments.yes:
-        if not sys.stdin.isatty():
-            raise UsageError("nobody is there to be asked: --yes deletes without asking")
-        sys.stderr.write(f"Delete the voice of {name} for good? [y/N] ")
-        sys.stderr.flush()
-        if sys.stdin.readline().strip().lower() not in {"y", "yes"}:
-            raise UsageError(f"{name} was not deleted", "not_confirmed")
-    _delete_for_good(arguments, output)
+        confirm(f"Delete the voice of {name} for good?", "--yes to delete", f"{name} was not deleted")
+    command = ("profiles", "delete", arguments.name)
+    call_with_proof(arguments.socket, output, command, "DeleteProfile", name=arguments.name)
     output.object({"deleted": arguments.name})
     output.line(f"deleted {name}")
     return ExitCode.OK
 
 
-def _delete_for_good(arguments: argparse.Namespace, output: Output) -> None:
-    with Client(arguments.socket) as client:
+def _export(arguments: argparse.Namespace, output: Output) -> int:
+    from voiceauthd.terminal.profile_backup import export_profile
 
-        def delete(**proof: str) -> None:
-            client.call("DeleteProfile", name=arguments.name, **proof)
+    export_profile(
+        arguments.socket,
+        arguments.name,
+        arguments.file,
+        output,
+        passphrase_file=arguments.passphrase_file,
+        in_clear=arguments.plain,
+        replace=arguments.force,
+    )
+    return ExitCode.OK
 
-        with_proof(delete, arguments.socket, output, ("profiles", "delete", arguments.name))
+
+def _import(arguments: argparse.Namespace, output: Output) -> int:
+    from voiceauthd.terminal.profile_backup import read_document
+
+    optional = {"name": arguments.name, "replace": arguments.replace or None}
+    parameters = {key: value for key, value in optional.items() if value is not None}
+    document = read_document(arguments.file, arguments.passphrase_file)
+    profile = _call(arguments, "ImportProfile", document=document, **parameters)["profile"]
+    output.object(profile)
+    output.line(f"enrolled {plain(profile['name'])}: {profile['exemplars']} exemplars")
+    return ExitCode.OK
 
 
 def _unlock(arguments: argparse.Namespace, output: Output) -> int:
-    with Client(arguments.socket) as client:
-        client.call("Unlock", name=arguments.name)
+    _call(arguments, "Unlock", name=arguments.name)
     output.object({"unlocked": arguments.name})
     output.line(f"the voice of {plain(arguments.name)} is not locked")
     return ExitCode.OK
 
 
 def _rekey(arguments: argparse.Namespace, output: Output) -> int:
-    with Client(arguments.socket) as client:
-        reply = client.call("Rekey")
+    reply = _call(arguments, "Rekey")
     output.object(reply)
     output.line(f"encrypted {number(reply.get('profiles'), 'd')} profiles with the key {plain(reply.get('key'))}")
     output.line("keep a copy of the key file: profiles cannot be read without it, nor by an older copy")

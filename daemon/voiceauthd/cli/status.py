@@ -1,121 +1,33 @@
-"""`voiceauth status`: how the daemon is."""
+"""Show the daemon's state: whether it is ready, the model, the policies, the audio
+source, the queue, the delays, the profiles. For each policy: the false-accept
+rate that it aims at, and what the calibration demonstrates. Ends with 0 if a
+daemon answers, whatever its state; `voiceauth doctor` judges.
+
+examples:
+  voiceauth status
+  voiceauth status --json | jq .queue.dropped
+"""
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping
-from typing import Any
 
-from voiceauthd.cli.arguments import Parser, add_json, add_socket
 from voiceauthd.client import Client
 from voiceauthd.errors import ExitCode
-from voiceauthd.terminal.event_lines import number
-from voiceauthd.terminal.output import Output, plain
-
-_EXAMPLES = """
-voiceauth status
-voiceauth status --json | jq .queue.dropped
-"""
-
-_COLOURS = {"ready": "green", "starting": "yellow", "degraded": "yellow"}
+from voiceauthd.terminal.command_parser import Parser
+from voiceauthd.terminal.output import Output
+from voiceauthd.terminal.status_rows import status_rows
 
 
 def configure(parser: Parser) -> None:
-    """Adds the arguments of `voiceauth status`."""
-    parser.explain(
-        "How the daemon is: whether it is ready, the model, the policies, the source of sound, the queue, the delays,\n"
-        "the profiles. Of each policy: the false-accept rate that it aims at, and what the calibration demonstrates.\n"
-        "Ends with 0 if a daemon answers, whatever it says; `voiceauth doctor` judges.",
-        _EXAMPLES,
-        (),
-        client=True,
-    )
-    add_json(parser)
-    add_socket(parser)
+    parser.explain_command(__doc__, (), client=True)
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
-    """Prints the daemon's status."""
+    """Print the daemon's status."""
     with Client(arguments.socket) as client:
         status = client.call("Status")
     output.object(status)
-    for label, text in rows(status, output):
+    for label, text in status_rows(status, output):
         output.line(f"{label:<9} {text}")
     return ExitCode.OK
-
-
-def rows(status: Mapping[str, Any], output: Output) -> list[tuple[str, str]]:
-    """The status as labelled lines for a person."""
-    state = str(status["state"])
-    problem = f": {plain(status['problem'])}" if status.get("problem") else ""
-    source, queue, windows = status["source"], status["queue"], status["windows"]
-    refused = f"{windows['refused']} refused, {windows['failed']} failed"
-    lines = [
-        ("state", output.style(plain(state), "bold", _COLOURS.get(state, "red")) + problem),
-        ("uptime", _duration(float(status["uptime"]))),
-        ("model", _model(status.get("model"))),
-        *(("policy", _policy(policy)) for policy in status["policies"]),
-        ("cohort", _cohort(status.get("cohort"))),
-        ("source", _source(source)),
-        ("queue", f"{queue['depth']} of {queue['capacity']} windows waiting, {queue['dropped']} dropped"),
-        ("windows", f"{windows['cut']} cut, {windows['embedded']} embedded, {refused}"),
-        ("latency", _delay(status.get("latency_ms"))),
-        ("forward", _delay(status.get("forward_ms"))),
-        ("clients", f"{status['connections']} connected, {status['monitors']} monitoring"),
-        ("claim", plain(status["claim"]) if status.get("claim") else "none"),
-        ("profiles", _profiles(status.get("profiles"))),
-        ("memory", f"{number(status.get('memory_mib'), '.0f')} MiB"),
-        ("config", plain(status["config"]) if status.get("config") else "built in"),
-    ]
-    return lines
-
-
-def _model(model: Mapping[str, Any] | None) -> str:
-    if not model:
-        return "not loaded"
-    name = f"{plain(model['name'])}@{plain(model['revision'])[:12]} ({plain(model['digest'])[:12]})"
-    if model.get("calibrated"):
-        return f"{name}, {model['dimension']} dimensions, calibrated"
-    return f"{name}, {model['dimension']} dimensions, uncalibrated, threshold {number(model.get('threshold'), '.2f')}"
-
-
-def _policy(policy: Mapping[str, Any]) -> str:
-    aim = f"{plain(policy['name'])}: aims at {rate(policy['false_accepts'])} false accepts"
-    if policy.get("supported") is None:
-        return f"{aim}; uncalibrated"
-    shown = f"{rate(policy['supported'])} with {policy['trials']:,} independent trials"
-    return f"{aim}; demonstrated: {shown}" if policy["demonstrated"] else f"{aim}; not demonstrated: {shown}"
-
-
-def rate(value: float) -> str:
-    """A rate between 0 and 1 as a plain number with two digits that count."""
-    return f"{value:.2g}"
-
-
-def _cohort(cohort: Mapping[str, Any] | None) -> str:
-    if not cohort:
-        return "none: scores are not normalised"
-    sources = "; ".join(plain(source) for source in cohort["sources"])
-    return f"{cohort['speakers']} speakers" + (f": {sources}" if sources else "")
-
-
-def _source(source: Mapping[str, Any]) -> str:
-    problem = f": {plain(source['problem'])}" if source.get("problem") else ""
-    counts = f"{source['overflows']} overflows, reopened {source['reopened']} times"
-    return f"{plain(source['description'])}, {plain(source['state'])}{problem}; {counts}"
-
-
-def _delay(delay: Mapping[str, Any] | None) -> str:
-    if not delay or not delay.get("count"):
-        return "nothing measured yet"
-    median, p99 = number(delay.get("median"), ".1f"), number(delay.get("p99"), ".1f")
-    return f"{median} ms at the median, {p99} ms at the 99th percentile, of {delay['count']}"
-
-
-def _profiles(profiles: Mapping[str, Any] | None) -> str:
-    return f"{profiles['usable']} usable, {profiles['refused']} refused" if profiles else "not shown to you"
-
-
-def _duration(seconds: float) -> str:
-    hours, rest = divmod(int(seconds), 3600)
-    return f"{hours} h {rest // 60:02d} min {rest % 60:02d} s" if hours else f"{rest // 60} min {rest % 60:02d} s"

@@ -1,7 +1,7 @@
-"""The same test recordings in noise and in rooms. Enrolments stay as they are: people enrol in a quiet moment.
+"""Degrades test recordings with noise and room acoustics. Enrolments stay as they are: people enrol in a quiet moment.
 
-Which noise and which room a recording meets follows from its path and the seed, so that it is the same every time, and
-the same noise at all levels.
+A recording's noise and room follow from its path and the seed, so they are the same every time, and the noise is the
+same at all levels.
 """
 
 from __future__ import annotations
@@ -21,28 +21,27 @@ from voiceauthd.errors import AudioError, UsageError
 from voiceauthd.evaluation.embedded_recording import EmbeddedSpeech
 from voiceauthd.speech.quality import power
 
-LEVELS_DB = (20.0, 10.0, 5.0, 0.0)
-"""Signal-to-noise ratios."""
+SNRS_DB = (20.0, 10.0, 5.0, 0.0)
 
 SUFFIXES = {".flac", ".wav", ".ogg", ".mp3"}
 
-PEAK = 0.99
-"""What would be louder than this is made quieter as a whole: a microphone's clipping is another disturbance."""
+MAX_PEAK = 0.99
+"""Louder results are scaled down as a whole: clipping would be another degradation."""
 
-FAINT = 0.01
-"""A stretch of noise with less than this share of the file's power is a pause in it."""
+PAUSE_POWER = 0.01
+"""Share of a noise file's power below which a section of it is a pause."""
 
-TAIL = 0.5
-"""Seconds of echo that are kept behind the recording."""
+REVERB_TAIL = 0.5
+"""Seconds of reverberation kept after the end of the recording."""
 
 
 @dataclass(frozen=True, slots=True)
 class AddNoise:
-    """Noise under a recording, `snr_db` below the level of its speech.
+    """Adds noise to a recording, `snr_db` below the level of its speech.
 
     digest       of the noise file's content
-    offset       where in the noise it begins, 0 to 1; short noise is repeated
-    speech_dbfs  mean power of the frames with speech; None if none was found: of the whole recording
+    offset       position in the noise file to start at, 0 to 1; short noise is repeated
+    speech_dbfs  mean power of the frames with speech; None if no speech was found: use the whole recording
     """
 
     file: Path
@@ -53,46 +52,47 @@ class AddNoise:
 
     @property
     def key(self) -> str:
-        """See `Change`."""
+        """See `Degradation`."""
         return f"noise {self.digest} {self.offset!r} {self.snr_db!r} {self.speech_dbfs!r}"
 
     def __call__(self, samples: Samples) -> Samples:
-        """See `Change`."""
-        noise = _stretch(read_recording(self.file), len(samples), self.offset)
+        """See `Degradation`."""
+        noise = _section(read_recording(self.file), len(samples), self.offset)
         level = 10.0 ** (self.speech_dbfs / 10.0) if self.speech_dbfs is not None else power(samples)
         gain = math.sqrt(level / 10.0 ** (self.snr_db / 10.0) / power(noise))
-        return _within_scale(samples + np.float32(gain) * noise)
+        return _within_full_scale(samples + np.float32(gain) * noise)
 
 
 @dataclass(frozen=True, slots=True)
 class Reverberate:
-    """A recording as it would sound in the room of an impulse response, as loud as before."""
+    """Convolves a recording with a room's impulse response of unit energy: it stays as loud as before."""
 
     file: Path
     digest: str
 
     @property
     def key(self) -> str:
-        """See `Change`."""
+        """See `Degradation`."""
         return f"room {self.digest}"
 
     def __call__(self, samples: Samples) -> Samples:
-        """See `Change`. The sound travels no time: the response counts from its peak."""
+        """See `Degradation`. Without delay: the response starts at its peak."""
         from scipy.signal import fftconvolve
 
         response = read_recording(self.file).astype(np.float64)
         direct = int(np.argmax(np.abs(response)))
         response = response[max(0, direct - RATE // 1000) :]
         response /= math.sqrt(float(np.dot(response, response)))
-        heard = fftconvolve(samples.astype(np.float64), response)
-        return _within_scale(heard[: len(samples) + round(TAIL * RATE)].astype(np.float32))
+        reverberant = fftconvolve(samples.astype(np.float64), response)
+        return _within_full_scale(reverberant[: len(samples) + round(REVERB_TAIL * RATE)].astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True)
 class Library:
-    """Recordings of noise or impulse responses, by path in their folder, with the SHA-256 of each.
+    """A folder of noise or of impulse responses.
 
-    left_out  how many the folder's manifest keeps out: noise with speech in it, responses of loudspeakers
+    digests   SHA-256 of each recording, by path relative to the folder
+    left_out  number of recordings excluded by the manifest: noise with speech in it, responses of loudspeakers
     """
 
     folder: Path
@@ -101,8 +101,8 @@ class Library:
 
 
 def open_library(folder: Path) -> Library:
-    """The recordings in a folder: those that its `manifest.csv` lists (columns `path`, `contains_speech`, `kind`), or
-    all there are without one.
+    """Open the recordings in a folder: those listed in its `manifest.csv` (columns `path`, `contains_speech`, `kind`),
+    or all of them if there is none.
 
     Raises `UsageError` if there are none, and `AudioError` for one that is missing, unreadable or silent.
     """
@@ -111,27 +111,27 @@ def open_library(folder: Path) -> Library:
     if manifest.is_file():
         with manifest.open(newline="", encoding="utf-8-sig") as file:
             rows = [row for row in csv.DictReader(file) if row.get("path")]
-        usable = [row["path"] for row in rows if not _is_other(row)]
+        usable = [row["path"] for row in rows if not _is_excluded(row)]
         left_out = len(rows) - len(usable)
     else:
         found = folder.rglob("*") if folder.is_dir() else ()
         usable = [str(path.relative_to(folder)) for path in found if path.suffix.lower() in SUFFIXES]
     if not usable:
-        raise UsageError(f"{folder}: no recordings in it")
+        raise UsageError(f"{folder}: contains no recordings")
     digests = {}
     for path in sorted(usable):
         if not power(read_recording(folder / path)) > 0.0:
-            raise AudioError(f"{folder / path}: nothing but silence: take it out of the folder")
+            raise AudioError(f"{folder / path}: silent; remove it from the folder")
         digests[path] = hashlib.sha256((folder / path).read_bytes()).hexdigest()
     return Library(folder, digests, left_out)
 
 
 def noises(tests: Mapping[str, EmbeddedSpeech], library: Library, snr_db: float, seed: int) -> Mapping[str, AddNoise]:
-    """The noise for each test, by path, at this ratio."""
+    """The noise for each test, by path, at this signal-to-noise ratio."""
     found = {}
-    for path, take in tests.items():
+    for path, test in tests.items():
         file, offset = _draw(path, library, seed)
-        found[path] = AddNoise(library.folder / file, library.digests[file], offset, snr_db, speech_level(take))
+        found[path] = AddNoise(library.folder / file, library.digests[file], offset, snr_db, speech_level(test))
     return found
 
 
@@ -141,38 +141,38 @@ def rooms(tests: Sequence[str], library: Library, seed: int) -> Mapping[str, Rev
     return {path: Reverberate(library.folder / file, library.digests[file]) for path, file in drawn.items()}
 
 
-def speech_level(take: EmbeddedSpeech) -> float | None:
+def speech_level(recording: EmbeddedSpeech) -> float | None:
     """The mean power of the frames with speech, in dBFS; None without a window."""
-    weights = [window.quality.net_speech for window in take.windows]
+    weights = [window.quality.net_speech for window in recording.windows]
     if not sum(weights) > 0.0:
         return None
-    powers = [10.0 ** (window.quality.level_dbfs / 10.0) for window in take.windows]
+    powers = [10.0 ** (window.quality.level_dbfs / 10.0) for window in recording.windows]
     return 10.0 * math.log10(float(np.average(powers, weights=weights)))
 
 
-def _is_other(row: Mapping[str, str]) -> bool:
-    """Whether a file of the manifest is not what the evaluation asks for."""
+def _is_excluded(row: Mapping[str, str]) -> bool:
+    """Whether a row of the manifest is a recording that the evaluation must not use."""
     return row.get("contains_speech") == "yes" or "loudspeaker" in row.get("kind", "")
 
 
 def _draw(path: str, library: Library, seed: int) -> tuple[str, float]:
-    """A file of the library and a number from 0 to 1, for a test."""
+    """Draw a file of the library and a number from 0 to 1 for a test."""
     drawn = hashlib.sha256(f"{seed} {path}".encode()).digest()
     files = list(library.digests)
     return files[int.from_bytes(drawn[:8]) % len(files)], int.from_bytes(drawn[8:12]) / 2**32
 
 
-def _stretch(noise: Samples, length: int, offset: float) -> Samples:
-    """So many samples of the noise, which begins again at its end. Where that is a pause, from its loudest place."""
+def _section(noise: Samples, length: int, offset: float) -> Samples:
+    """`length` samples of the noise, repeated at its end; around its loudest sample if the section is a pause."""
     start = int(offset * len(noise))
-    stretch = np.take(noise, np.arange(start, start + length), mode="wrap")
-    if power(stretch) < FAINT * power(noise):
+    section = np.take(noise, np.arange(start, start + length), mode="wrap")
+    if power(section) < PAUSE_POWER * power(noise):
         start = int(np.argmax(np.abs(noise))) - length // 2
-        stretch = np.take(noise, np.arange(start, start + length), mode="wrap")
-    return stretch
+        section = np.take(noise, np.arange(start, start + length), mode="wrap")
+    return section
 
 
-def _within_scale(samples: Samples) -> Samples:
+def _within_full_scale(samples: Samples) -> Samples:
     peak = float(np.max(np.abs(samples)))
-    scaled: Samples = samples * np.float32(PEAK / peak) if peak > PEAK else samples
+    scaled: Samples = samples * np.float32(MAX_PEAK / peak) if peak > MAX_PEAK else samples
     return scaled

@@ -1,4 +1,4 @@
-"""What was heard of a recording: windows with their embeddings, without the sound. It is kept as safetensors."""
+"""A recording as windows with embeddings, without the audio, and its encoding as safetensors."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from voiceauthd.audio.block import RATE, Samples
 from voiceauthd.embed.embedding import Embedding, ModelId
 from voiceauthd.speech.window import Quality, Window
 
-UNIT = 1e-3
-"""How far the squared length of a kept embedding may be from 1."""
+NORM_TOLERANCE = 1e-3
+"""Maximum difference between the squared length of a stored embedding and 1."""
 
-BETWEEN = RATE
-"""Samples of pause between two recordings that follow each other. They share no sound, and no window."""
+PAUSE_SAMPLES = RATE
+"""Pause between two recordings in sequence. They share no audio and no window."""
 
-COLUMNS = 11
-"""Of a kept window: start, end, length, captured, utterance, the five of its quality, new speech."""
+WINDOW_COLUMNS = 11
+"""Start, end, length, captured, utterance, five columns of quality, new speech."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedSpeech:
-    """A recording, or its beginning, as the daemon heard it.
+    """The windows and embeddings of a recording, or of its beginning.
 
-    windows     in order; their samples are blank, of the right number
-    embeddings  one a window
-    net_speech  seconds of all speech that was found, also where no window came of it
-    failed      windows that the model gave no usable embedding for, and which are not in `windows`
+    windows     in order; their samples are zeros, of the right number
+    embeddings  one per window
+    net_speech  seconds of all detected speech, including speech that is in no window
+    failed      number of windows without a usable embedding; they are not in `windows`
     """
 
     windows: tuple[Window, ...]
@@ -43,27 +43,26 @@ class EmbeddedSpeech:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class EmbeddedRecording:
-    """A recording as it was heard: whole, and cut off after so many seconds of net speech.
+    """A recording, whole and cut off after given seconds of net speech.
 
-    cuts  one for each cut that was asked for, in order; the whole where there is less speech than that
+    cuts  one per requested cut, in order; the whole recording if it has less speech than that
     """
 
     whole: EmbeddedSpeech
     cuts: tuple[EmbeddedSpeech, ...]
 
 
-def without_sound(window: Window) -> Window:
-    """The same window with blank samples, which take no memory."""
-    blank: Samples = np.broadcast_to(np.float32(0.0), (len(window.samples),))
-    return replace(window, samples=blank)
+def without_samples(window: Window) -> Window:
+    """The same window with zeros as samples, which take no memory."""
+    zeros: Samples = np.broadcast_to(np.float32(0.0), (len(window.samples),))
+    return replace(window, samples=zeros)
 
 
-def on_one_clock(takes: Sequence[EmbeddedSpeech]) -> list[EmbeddedSpeech]:
-    """The takes as they are if one follows the other, `BETWEEN` apart: their windows are told apart by where they
-    are."""
+def in_sequence(recordings: Sequence[EmbeddedSpeech]) -> list[EmbeddedSpeech]:
+    """The recordings as if played one after the other, `PAUSE_SAMPLES` apart: no two windows have the same position."""
     found = []
     offset = utterances = 0
-    for take in takes:
+    for recording in recordings:
         windows = tuple(
             replace(
                 window,
@@ -72,55 +71,55 @@ def on_one_clock(takes: Sequence[EmbeddedSpeech]) -> list[EmbeddedSpeech]:
                 captured=(offset + window.end) / RATE,
                 utterance=utterances + window.utterance,
             )
-            for window in take.windows
+            for window in recording.windows
         )
-        found.append(replace(take, windows=windows))
-        offset = max((window.end for window in windows), default=offset) + BETWEEN
+        found.append(replace(recording, windows=windows))
+        offset = max((window.end for window in windows), default=offset) + PAUSE_SAMPLES
         utterances = max((window.utterance for window in windows), default=utterances)
     return found
 
 
-def pack(hearing: EmbeddedRecording) -> bytes:
-    """As safetensors: all windows and embeddings in one table each, and how they belong to the takes."""
-    takes = (hearing.whole, *hearing.cuts)
-    windows = [_row(window) for take in takes for window in take.windows]
-    vectors = [embedding.vector for take in takes for embedding in take.embeddings]
+def pack(recording: EmbeddedRecording) -> bytes:
+    """Encode as safetensors: a table of all windows, one of all embeddings, and one of the versions they belong to."""
+    versions = (recording.whole, *recording.cuts)
+    windows = [_row(window) for version in versions for window in version.windows]
+    vectors = [embedding.vector for version in versions for embedding in version.embeddings]
     dimension = len(vectors[0]) if vectors else 0
     return save(
         {
-            "takes": np.array([(len(take.windows), take.net_speech, take.failed) for take in takes], np.float64),
-            "windows": np.array(windows, np.float64).reshape(-1, COLUMNS),
+            "takes": np.array([(len(each.windows), each.net_speech, each.failed) for each in versions], np.float64),
+            "windows": np.array(windows, np.float64).reshape(-1, WINDOW_COLUMNS),
             "embeddings": np.array(vectors, np.float32).reshape(len(vectors), dimension),
         }
     )
 
 
 def unpack(data: bytes, model: ModelId, cuts: int) -> EmbeddedRecording | None:
-    """What `pack` packed for this model and so many cuts; None if it is torn or something else."""
+    """Decode what `pack` encoded. None if the data is damaged, or is not for this model and number of cuts."""
     try:
         tables = load(data)
-        parts, windows, vectors = tables["takes"], tables["windows"], tables["embeddings"]
+        rows, windows, vectors = tables["takes"], tables["windows"], tables["embeddings"]
     except (SafetensorError, KeyError, ValueError):
         return None
-    if parts.shape != (cuts + 1, 3) or windows.shape != (len(vectors), COLUMNS):
+    if rows.shape != (cuts + 1, 3) or windows.shape != (len(vectors), WINDOW_COLUMNS):
         return None
-    if not (parts[:, 0] >= 0).all() or parts[:, 0].sum() != len(vectors):
+    if not (rows[:, 0] >= 0).all() or rows[:, 0].sum() != len(vectors):
         return None
     if len(vectors) and not (
-        vectors.shape[1] == model.dimension and (np.abs(np.sum(vectors**2, axis=1) - 1.0) < UNIT).all()
+        vectors.shape[1] == model.dimension and (np.abs(np.sum(vectors**2, axis=1) - 1.0) < NORM_TOLERANCE).all()
     ):
         return None
-    bounds = np.cumsum([0, *parts[:, 0].astype(int)])
-    takes = tuple(
+    bounds = np.cumsum([0, *rows[:, 0].astype(int)])
+    versions = tuple(
         EmbeddedSpeech(
             tuple(_window(row) for row in windows[begin:end]),
             tuple(Embedding(vector, model) for vector in vectors[begin:end]),
-            float(part[1]),
-            int(part[2]),
+            float(row[1]),
+            int(row[2]),
         )
-        for begin, end, part in zip(bounds[:-1], bounds[1:], parts, strict=True)
+        for begin, end, row in zip(bounds[:-1], bounds[1:], rows, strict=True)
     )
-    return EmbeddedRecording(takes[0], takes[1:])
+    return EmbeddedRecording(versions[0], versions[1:])
 
 
 def _row(window: Window) -> Sequence[float]:
@@ -132,24 +131,24 @@ def _row(window: Window) -> Sequence[float]:
         window.captured,
         window.utterance,
         quality.net_speech,
-        _number(quality.snr_db),
+        _nan_if_none(quality.snr_db),
         quality.clipping,
         quality.level_dbfs,
-        _number(quality.bandwidth),
+        _nan_if_none(quality.bandwidth),
         window.new_speech,
     )
 
 
 def _window(row: NDArray[np.float64]) -> Window:
     start, end, length, captured, utterance, net_speech, snr, clipping, level, width, new = map(float, row)
-    blank: Samples = np.broadcast_to(np.float32(0.0), (int(length),))
-    quality = Quality(net_speech, _known(snr), clipping, level, _known(width))
-    return Window(blank, int(start), int(end), captured, int(utterance), quality, new)
+    zeros: Samples = np.broadcast_to(np.float32(0.0), (int(length),))
+    quality = Quality(net_speech, _none_if_nan(snr), clipping, level, _none_if_nan(width))
+    return Window(zeros, int(start), int(end), captured, int(utterance), quality, new)
 
 
-def _number(known: float | None) -> float:
-    return math.nan if known is None else known
+def _nan_if_none(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
-def _known(number: float) -> float | None:
-    return None if math.isnan(number) else number
+def _none_if_nan(value: float) -> float | None:
+    return None if math.isnan(value) else value

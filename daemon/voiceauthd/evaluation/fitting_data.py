@@ -1,7 +1,7 @@
-"""What a calibration is fitted on: for each trial, cut and whole, what there is to weigh.
+"""The data that a calibration is fitted on: the inputs of each trial, cut and whole.
 
-The cosines with the cohort are kept, nearest first, so that the inputs can be had again as they are without some
-people: without their trials, and without them among the strangers.
+The cosines with the cohort are kept, largest first, so that the inputs can be recomputed as if some people did not
+exist: without their trials, and without them in the cohort.
 """
 
 from __future__ import annotations
@@ -18,55 +18,56 @@ from voiceauthd.evaluation.metrics import Bools, Floats
 from voiceauthd.evaluation.scorer import Enrolments, Tests, enrol, gallery_of, pooled
 from voiceauthd.evaluation.trials import Trial
 from voiceauthd.scoring.calibration import INPUTS, Calibration
-from voiceauthd.scoring.cohort import NEAREST, Cohort
+from voiceauthd.scoring.cohort import NEAREST_SPEAKERS, Cohort
 from voiceauthd.scoring.pooled_speech import PooledSpeech
 
 NORMALISED, LEVEL, NET_SPEECH, PRODUCT, EXEMPLARS, SNR = range(len(INPUTS))
 
 Indices = NDArray[np.intp]
 
-NOBODY = -1
-"""Index of whoever is in the cohort and in no trial."""
+NOT_IN_TRIALS = -1
+"""Index of cohort speakers who are in no trial."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class CohortLevel:
-    """How close some voices come to the cohort.
+class CohortCosines:
+    """The cosines of some voices with the cohort.
 
-    cosines  shape (voices, cohort), each row falling
-    who      shape (voices, cohort): whom each is with, as an index into `FittingData.people`, or `NOBODY`
-    most     embeddings in the cohort that one person has, at most
+    cosines         shape (voices, cohort), each row falling
+    speakers        shape (voices, cohort): the cohort speaker of each cosine, as an index into `FittingData.people`, or
+                    `NOT_IN_TRIALS`
+    max_embeddings  largest number of embeddings in the cohort that one person has
     """
 
     cosines: Floats
-    who: Indices
-    most: int
+    speakers: Indices
+    max_embeddings: int
 
-    def without(self, people: Indices) -> CohortLevel:
-        """With a cohort that these people are not in."""
-        kept = ~np.isin(self.who, people)  # as many in each row
-        shape = (len(self.who), int(np.sum(kept[:1])))
-        return CohortLevel(self.cosines[kept].reshape(shape), self.who[kept].reshape(shape), self.most)
+    def without(self, people: Indices) -> CohortCosines:
+        """The same with a cohort that these people are not in."""
+        kept = ~np.isin(self.speakers, people)  # the same number in each row
+        shape = (len(self.speakers), int(np.sum(kept[:1])))
+        return CohortCosines(self.cosines[kept].reshape(shape), self.speakers[kept].reshape(shape), self.max_embeddings)
 
     def level(self, rows: Indices, one: Indices, other: Indices) -> Floats:
-        """As `Cohort.level`, of these voices, each without its two people in the cohort. Shape (rows,)."""
-        reach = NEAREST + 2 * self.most
-        cosines, who = self.cosines[rows, :reach], self.who[rows, :reach]
-        counted = (who != one[:, np.newaxis]) & (who != other[:, np.newaxis])
-        counted &= np.cumsum(counted, axis=1) <= NEAREST
+        """Like `Cohort.level` for each row's voice, without the row's two people in the cohort. Shape (rows,)."""
+        reach = NEAREST_SPEAKERS + 2 * self.max_embeddings
+        cosines, speakers = self.cosines[rows, :reach], self.speakers[rows, :reach]
+        counted = (speakers != one[:, np.newaxis]) & (speakers != other[:, np.newaxis])
+        counted &= np.cumsum(counted, axis=1) <= NEAREST_SPEAKERS
         level: Floats = np.sum(cosines * counted, axis=1) / np.sum(counted, axis=1)
         return level
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FittingData:
-    """A row for each trial and duration that has a window. All but `people` and the strangers have shape (rows,).
+    """A row for each trial and duration that has a window. Arrays have shape (rows,).
 
-    cosine, net_speech, exemplars, snr_db  as in `Evidence`; the SNR is NaN where no noise was heard
-    enrolled, tested  the people, as indices into `people`
+    cosine, net_speech, exemplars, snr_db  as in `Evidence`; the SNR is NaN if it is unknown
+    enrolled, tested  the two people, as indices into `people`
     duration   index into the sets of tests
     trial      index of the trial
-    profile, voice  rows of `near_profile` and `near_voice`: the enrolled voice and the tested one
+    profile, voice  the enrolled and the tested voice, as rows of `profile_cosines` and `voice_cosines`
     """
 
     cosine: Floats
@@ -80,25 +81,26 @@ class FittingData:
     trial: Indices
     profile: Indices
     voice: Indices
-    near_profile: CohortLevel
-    near_voice: CohortLevel
+    profile_cosines: CohortCosines
+    voice_cosines: CohortCosines
     people: tuple[str, ...]
 
     def inputs(self) -> Floats:
-        """What a calibration weighs, the people of each row left out of the cohort. Shape (rows, len(INPUTS))."""
-        of_profile = self.near_profile.level(self.profile, self.enrolled, self.tested)
-        level = (of_profile + self.near_voice.level(self.voice, self.enrolled, self.tested)) / 2.0
+        """The inputs of a calibration, with each row's people left out of the cohort. Shape (rows, len(INPUTS))."""
+        profile_level = self.profile_cosines.level(self.profile, self.enrolled, self.tested)
+        voice_level = self.voice_cosines.level(self.voice, self.enrolled, self.tested)
+        level = (profile_level + voice_level) / 2.0
         normalised, net_speech = self.cosine - level, np.log(self.net_speech)
-        found = (normalised, level, net_speech, normalised * net_speech, np.log(self.exemplars), self.snr_db)
-        return np.stack(found, axis=1)
+        columns = (normalised, level, net_speech, normalised * net_speech, np.log(self.exemplars), self.snr_db)
+        return np.stack(columns, axis=1)
 
-    def of_both_kinds(self) -> FittingData:
-        """The rows of profiles that are tested with their own voice, too. Non-targets alone tell nothing of where the
-        targets of a profile lie, and many such profiles would stand for all others."""
+    def with_targets(self) -> FittingData:
+        """The rows of profiles that have target trials. Non-targets alone do not show where the targets of a profile
+        lie, and many such profiles would outweigh the others."""
         return self.part(np.isin(self.profile, self.profile[self.target]))
 
     def part(self, chosen: Bools) -> FittingData:
-        """The rows that are chosen."""
+        """The rows where `chosen` is true."""
         return replace(
             self,
             cosine=self.cosine[chosen],
@@ -115,95 +117,102 @@ class FittingData:
         )
 
     def without(self, people: Indices) -> FittingData:
-        """As if these people had never been heard: without the rows they are in, and with a cohort they are not in."""
+        """The data as if these people did not exist: without their rows, and with a cohort that they are not in."""
         kept = self.part(~np.isin(self.enrolled, people) & ~np.isin(self.tested, people))
-        return replace(kept, near_profile=self.near_profile.without(people), near_voice=self.near_voice.without(people))
+        return replace(
+            kept, profile_cosines=self.profile_cosines.without(people), voice_cosines=self.voice_cosines.without(people)
+        )
 
 
 def gather(
     trials: Sequence[Trial], enrolments: Enrolments, sets: Sequence[Tests], model: ModelId, cohort: Cohort
 ) -> FittingData:
-    """sets: the tests, cut or whole. A test that has as much speech after a cut as whole is no second row."""
+    """Collect the data of all trials.
+
+    sets: the tests, cut to rising durations and whole. A test that a cut leaves whole gets one row, not two.
+    """
     people = tuple(dict.fromkeys(name for trial in trials for name in (trial.speaker, trial.test_speaker)))
-    number = {name: index for index, name in enumerate(people)}
+    indices = {name: index for index, name in enumerate(people)}
     profiles = {name: enrol(takes, model) for name, takes in enrolments.items()}
     galleries = {name: gallery_of(profile, model) for name, profile in profiles.items() if profile is not None}
-    heard, places = _voices(sets)
-    order = {name: index for index, name in enumerate(galleries)}
+    voices, voice_indices = _pool_tests(sets)
+    profile_indices = {name: index for index, name in enumerate(galleries)}
     rows = [
         (
-            number[trial.speaker],
-            number[trial.test_speaker],
+            indices[trial.speaker],
+            indices[trial.test_speaker],
             trial.target,
             duration,
             index,
-            order[trial.enroll_id],
-            place,
+            profile_indices[trial.enroll_id],
+            voice,
         )
         for index, trial in enumerate(trials)
-        if trial.enroll_id in order
+        if trial.enroll_id in profile_indices
         for duration in range(len(sets))
-        if (place := places.get((duration, trial.test_path))) is not None
+        if (voice := voice_indices.get((duration, trial.test_path))) is not None
     ]
-    enrolled, tested, target, durations, numbers, profile, voice = np.array(rows, np.intp).reshape(-1, 7).T
+    enrolled, tested, target, durations, trial_indices, profile, voice_rows = np.array(rows, np.intp).reshape(-1, 7).T
     dimension = cohort.vectors.shape[1]
     centroids = np.array([each.centroids[0] for each in galleries.values()], np.float64).reshape(-1, dimension)
-    vectors = np.array([each.embedding.vector for each in heard], np.float64).reshape(-1, dimension)
-    snr = [np.nan if each.snr_db is None else each.snr_db for each in heard]
+    vectors = np.array([each.embedding.vector for each in voices], np.float64).reshape(-1, dimension)
+    snr = [np.nan if each.snr_db is None else each.snr_db for each in voices]
     return FittingData(
-        cosine=np.sum(centroids[profile] * vectors[voice], axis=1),
-        net_speech=np.array([each.net_speech for each in heard], np.float64)[voice],
+        cosine=np.sum(centroids[profile] * vectors[voice_rows], axis=1),
+        net_speech=np.array([each.net_speech for each in voices], np.float64)[voice_rows],
         exemplars=np.array([each.exemplars[0] for each in galleries.values()], np.float64)[profile],
-        snr_db=np.array(snr, np.float64)[voice],
+        snr_db=np.array(snr, np.float64)[voice_rows],
         target=target == 1,
         enrolled=enrolled,
         tested=tested,
         duration=durations,
-        trial=numbers,
+        trial=trial_indices,
         profile=profile,
-        voice=voice,
-        near_profile=_strangers(centroids, cohort, number),
-        near_voice=_strangers(vectors, cohort, number),
+        voice=voice_rows,
+        profile_cosines=_cohort_cosines(centroids, cohort, indices),
+        voice_cosines=_cohort_cosines(vectors, cohort, indices),
         people=people,
     )
 
 
 def ratios(inputs: Floats, calibration: Calibration) -> Floats:
-    """As `Calibration.llr`, of many at once. inputs: as of `FittingData.inputs`; shape (rows,)."""
-    held = inputs.copy()
-    for column, seen in ((NET_SPEECH, calibration.net_speech), (EXEMPLARS, calibration.exemplars)):
-        held[:, column] = np.clip(held[:, column], np.log(seen.low), np.log(seen.high))
-    held[:, PRODUCT] = held[:, NORMALISED] * held[:, NET_SPEECH]
-    snr = known_snr(held, calibration.snr_unknown)[:, SNR]
-    held[:, SNR] = np.clip(snr, calibration.snr_db.low, calibration.snr_db.high)
-    found: Floats = held @ np.array(calibration.weights) + calibration.offset
-    return found
+    """Like `Calibration.llr`, for many rows at once. inputs: see `FittingData.inputs`. Shape (rows,)."""
+    clipped = inputs.copy()
+    for column, fitted in ((NET_SPEECH, calibration.net_speech), (EXEMPLARS, calibration.exemplars)):
+        clipped[:, column] = np.clip(clipped[:, column], np.log(fitted.low), np.log(fitted.high))
+    clipped[:, PRODUCT] = clipped[:, NORMALISED] * clipped[:, NET_SPEECH]
+    snr = with_known_snr(clipped, calibration.snr_unknown)[:, SNR]
+    clipped[:, SNR] = np.clip(snr, calibration.snr_db.low, calibration.snr_db.high)
+    llrs: Floats = clipped @ np.array(calibration.weights) + calibration.offset
+    return llrs
 
 
-def known_snr(inputs: Floats, unknown: float) -> Floats:
-    """The inputs with this SNR where none is known."""
+def with_known_snr(inputs: Floats, unknown: float) -> Floats:
+    """The inputs with the SNR `unknown` where it is NaN."""
     known = inputs.copy()
     known[np.isnan(inputs[:, SNR]), SNR] = unknown
     return known
 
 
-def _voices(sets: Sequence[Tests]) -> tuple[list[PooledSpeech], dict[tuple[int, str], int]]:
-    """Each test as one voice; and where among those, by set and path."""
+def _pool_tests(sets: Sequence[Tests]) -> tuple[list[PooledSpeech], dict[tuple[int, str], int]]:
+    """The pooled tests, and the index of each by set and path."""
     whole = sets[-1]
-    heard: list[PooledSpeech] = []
-    places: dict[tuple[int, str], int] = {}
+    voices: list[PooledSpeech] = []
+    indices: dict[tuple[int, str], int] = {}
     for duration, tests in enumerate(sets):
-        for path, take in tests.items():
-            again = tests is not whole and take.net_speech >= whole[path].net_speech
-            voice = None if again else pooled(take)
+        for path, test in tests.items():
+            not_cut = tests is not whole and test.net_speech >= whole[path].net_speech
+            voice = None if not_cut else pooled(test)
             if voice is not None:
-                places[duration, path] = len(heard)
-                heard.append(voice)
-    return heard, places
+                indices[duration, path] = len(voices)
+                voices.append(voice)
+    return voices, indices
 
 
-def _strangers(vectors: Floats, cohort: Cohort, number: Mapping[str, int]) -> CohortLevel:
+def _cohort_cosines(vectors: Floats, cohort: Cohort, indices: Mapping[str, int]) -> CohortCosines:
+    """vectors: shape (voices, dimension). indices: of the people in trials, by name."""
     cosines = vectors @ cohort.vectors.T.astype(np.float64)
     order = np.argsort(-cosines, axis=1)
-    who = np.array([number.get(name, NOBODY) for name in cohort.speakers], np.intp)
-    return CohortLevel(np.take_along_axis(cosines, order, axis=1), who[order], max(Counter(cohort.speakers).values()))
+    speakers = np.array([indices.get(name, NOT_IN_TRIALS) for name in cohort.speakers], np.intp)
+    max_embeddings = max(Counter(cohort.speakers).values())
+    return CohortCosines(np.take_along_axis(cosines, order, axis=1), speakers[order], max_embeddings)

@@ -1,4 +1,4 @@
-"""What an evaluation found: as a table for a person, as an object for programs, and score by score."""
+"""The results of an evaluation: a table for people, an object for programs, and a CSV file of all scores."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from voiceauthd.evaluation.error_rates import CONFIDENCE, NAMES, ErrorRates, Estimate
+from voiceauthd.evaluation.error_rates import CONFIDENCE, METRICS, ErrorRates, Estimate
 from voiceauthd.evaluation.evaluate import Evaluation
+from voiceauthd.evaluation.refusals import Refusals
 from voiceauthd.evaluation.scorer import Scorer
 from voiceauthd.evaluation.sessions import TRIES, PolicySessions, Share
 
-PERCENT = {"eer", "frr_at_far_1e-2", "frr_at_far_1e-3"}
-"""ErrorRates that a person reads in per cent."""
+PERCENT_METRICS = {"eer", "frr_at_far_1e-2", "frr_at_far_1e-3"}
+"""Shown to people in per cent."""
 
-HEADS = {
+COLUMN_HEADS = {
     "eer": ("EER", "%"),
     "mindcf_0.01": ("minDCF", "0.01"),
     "mindcf_0.001": ("minDCF", "0.001"),
@@ -27,15 +28,15 @@ HEADS = {
     "mincllr": ("minCllr", "bit"),
 }
 
-TITLES = {
+TABLE_TITLES = {
     "by_source": "by source of the test",
     "by_condition": "by condition",
-    "by_net_speech": "by net speech, s at most",
+    "by_net_speech": "by net speech, at most s",
     "by_noise": "in noise, dB SNR",
     "by_room": "in rooms",
 }
 
-GATES = {"tests": "tests", "enrolments": "enrolments", "takes": "recordings that were enrolled with"}
+REFUSED_ITEMS = {"tests": "tests", "enrolments": "enrolments", "takes": "enrolment recordings"}
 
 SCORE_COLUMNS = (
     "trial_id",
@@ -52,31 +53,34 @@ SCORE_COLUMNS = (
     "windows",
 )
 
-WIDTH = 12
-"""Of a column with a figure: "0.123–0.456" and a blank."""
+METRIC_WIDTH = 12
+"""Characters of a column: "0.123–0.456" and a space."""
 
 
 def as_object(evaluation: Evaluation) -> dict[str, Any]:
-    """Everything, for programs. A figure that the trials do not give is null."""
-    wishes, listed, model = evaluation.wishes, evaluation.listed, evaluation.model
+    """All results for programs. A metric that cannot be computed from the trials is null."""
+    options, listed, model = evaluation.options, evaluation.listed, evaluation.model
     return {
-        "pooled": _group(evaluation.pooled),
-        **{table: {name: _group(each) for name, each in groups.items()} for table, groups in evaluation.tables.items()},
+        "pooled": _error_rates(evaluation.pooled),
+        **{
+            table: {name: _error_rates(each) for name, each in groups.items()}
+            for table, groups in evaluation.tables.items()
+        },
         "model": {"name": model.name, "revision": model.revision, "digest": model.digest},
         "scoring": _scoring(evaluation.scorer),
-        "bootstrap": {"resamples": wishes.resamples, "seed": wishes.seed, "confidence": CONFIDENCE},
+        "bootstrap": {"resamples": options.resamples, "seed": options.seed, "confidence": CONFIDENCE},
         "policies": {each.name: _policy(each) for each in evaluation.sessions},
         "shorter": dict(evaluation.shorter),
-        "gates": {name: asdict(counts) for name, counts in evaluation.gates.items()},
+        "gates": {name: _refusals(counts) for name, counts in evaluation.refusals.items()},
         "doubtful_left_out": listed.doubtful,
-        "notes": {place: list(each.notes) for place, each in _places(evaluation) if each.notes},
+        "notes": {place: list(each.notes) for place, each in _all_error_rates(evaluation) if each.notes},
         "warnings": list(evaluation.warnings),
     }
 
 
 def as_lines(evaluation: Evaluation) -> Iterator[str]:
-    """Everything, for a person."""
-    listed, wishes = evaluation.listed, evaluation.wishes
+    """All results for people."""
+    listed, options = evaluation.listed, evaluation.options
     yield f"{listed.folder}: {len(listed.trials)} trials, {len(evaluation.tests)} test recordings, " + (
         f"{len(listed.enrolments)} enrolments"
     )
@@ -85,18 +89,18 @@ def as_lines(evaluation: Evaluation) -> Iterator[str]:
     yield from _table(evaluation)
     yield from _sessions(evaluation)
     yield ""
-    if wishes.resamples:
-        yield f"below each figure: its {CONFIDENCE:.0%} interval, over {wishes.resamples} resamples of the speakers"
-    yield from _beside(evaluation)
+    if options.resamples:
+        yield f"below each value: its {CONFIDENCE:.0%} interval, over {options.resamples} resamples of the speakers"
+    yield from _notes(evaluation)
 
 
 def as_csv(evaluation: Evaluation) -> str:
-    """The scores, one row a trial in the order of the list; an empty score is a reject."""
+    """All scores, one row per trial in the order of the list. An empty score is a reject."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(SCORE_COLUMNS)
     for trial, score in zip(evaluation.listed.trials, evaluation.scored.scores.tolist(), strict=True):
-        take = evaluation.tests[trial.test_path]
+        test = evaluation.tests[trial.test_path]
         writer.writerow(
             (
                 trial.trial_id,
@@ -109,8 +113,8 @@ def as_csv(evaluation: Evaluation) -> str:
                 trial.speaker,
                 trial.test_speaker,
                 "" if math.isnan(score) else f"{score:.6f}",
-                f"{take.net_speech:.2f}",
-                len(take.windows),
+                f"{test.net_speech:.2f}",
+                len(test.windows),
             )
         )
     return text.getvalue()
@@ -127,7 +131,7 @@ def _scoring(scorer: Scorer) -> dict[str, Any]:
 
 
 def _backend(scorer: Scorer) -> Iterator[str]:
-    """What stands behind the scores, in a line; nothing behind raw cosines."""
+    """One line about cohort and calibration; none if there are neither."""
     cohort, calibration = scorer.backend.cohort, scorer.backend.calibration
     parts = []
     if cohort is not None:
@@ -138,26 +142,41 @@ def _backend(scorer: Scorer) -> Iterator[str]:
         yield "; ".join(parts)
 
 
-def _places(evaluation: Evaluation) -> Iterator[tuple[str, ErrorRates]]:
-    """Every group of figures with its place in the object, such as "by_source.voxforge"."""
+def _all_error_rates(evaluation: Evaluation) -> Iterator[tuple[str, ErrorRates]]:
+    """All error rates with their place in the object, such as "by_source.voxforge"."""
     yield "pooled", evaluation.pooled
     for table, groups in evaluation.tables.items():
-        for name, figures in groups.items():
-            yield f"{table}.{name}", figures
+        for name, rates in groups.items():
+            yield f"{table}.{name}", rates
 
 
-def _group(figures: ErrorRates) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        name: {"value": figure.value, "low": figure.low, "high": figure.high} for name, figure in figures.values.items()
+def _error_rates(rates: ErrorRates) -> dict[str, Any]:
+    estimates = {name: asdict(estimate) for name, estimate in rates.values.items()}
+    return {
+        **estimates,
+        "trials": {"target": rates.target, "nontarget": rates.nontarget, "speakers": rates.speakers},
+        "rejected": {"target": rates.rejected_target, "nontarget": rates.rejected_nontarget},
     }
-    found["trials"] = {"target": figures.target, "nontarget": figures.nontarget, "speakers": figures.speakers}
-    found["rejected"] = {"target": figures.rejected_target, "nontarget": figures.rejected_nontarget}
-    return found
+
+
+def _refusals(counts: Refusals) -> dict[str, Any]:
+    return {
+        "heard": counts.total,
+        "refused": counts.refused,
+        "reasons": dict(counts.reasons),
+        "flags": dict(counts.flags),
+    }
 
 
 def _policy(sessions: PolicySessions) -> dict[str, Any]:
-    def share(found: Share) -> dict[str, Any]:
-        return {"value": found.value, "low": found.low, "high": found.high, "accepted": found.count, "of": found.of}
+    def share(accepted: Share) -> dict[str, Any]:
+        return {
+            "value": accepted.value,
+            "low": accepted.low,
+            "high": accepted.high,
+            "accepted": accepted.count,
+            "of": accepted.of,
+        }
 
     return {
         "false_accepts": sessions.false_accepts,
@@ -170,7 +189,7 @@ def _policy(sessions: PolicySessions) -> dict[str, Any]:
 
 
 def _sessions(evaluation: Evaluation) -> Iterator[str]:
-    """The policies, a line each."""
+    """A table with one line per policy."""
     first = evaluation.sessions[0]
     if not (first.target.of or first.nontarget.of):
         return
@@ -190,7 +209,7 @@ def _sessions(evaluation: Evaluation) -> Iterator[str]:
             f"{interval:>24}{_percent(each.first_nontarget.value):>10}{speech:>11}"
         )
     if first.too_short:
-        yield f"{first.too_short} of the targets never spoke as long as a decision takes, and count as not accepted"
+        yield f"{first.too_short} of the targets never had enough speech for a decision, and count as not accepted"
 
 
 def _percent(share: float | None) -> str:
@@ -199,53 +218,56 @@ def _percent(share: float | None) -> str:
 
 def _table(evaluation: Evaluation) -> Iterator[str]:
     names = [name for _, groups in evaluation.tables.items() for name in groups]
-    width = max(len(name) for name in ("pooled", *TITLES.values(), *names)) + 1
-    shown = [name for name in NAMES if name != "cllr" or evaluation.scored.llr]
+    width = max(len(name) for name in ("pooled", *TABLE_TITLES.values(), *names)) + 1
+    shown = [name for name in METRICS if name != "cllr" or evaluation.scored.llr]
     yield ""
     for part, counts in enumerate((("target /", "without", "speak-"), ("non-target", "a score", "ers"))):
-        heads = "".join(f"{HEADS[name][part]:>{WIDTH}}" for name in shown)
+        heads = "".join(f"{COLUMN_HEADS[name][part]:>{METRIC_WIDTH}}" for name in shown)
         yield f"{'':<{width}}{_columns(*counts)}{heads}"
     yield from _rows("pooled", evaluation.pooled, width, shown)
     for table, groups in evaluation.tables.items():
         if groups:
             yield ""
-            yield TITLES[table]
-        for name, figures in groups.items():
-            yield from _rows(name, figures, width, shown)
+            yield TABLE_TITLES[table]
+        for name, rates in groups.items():
+            yield from _rows(name, rates, width, shown)
 
 
-def _rows(name: str, figures: ErrorRates, width: int, shown: Sequence[str]) -> Iterator[str]:
+def _rows(name: str, rates: ErrorRates, width: int, shown: Sequence[str]) -> Iterator[str]:
     counts = _columns(
-        f"{figures.target}/{figures.nontarget}",
-        f"{figures.rejected_target}/{figures.rejected_nontarget}",
-        f"{figures.speakers}",
+        f"{rates.target}/{rates.nontarget}",
+        f"{rates.rejected_target}/{rates.rejected_nontarget}",
+        f"{rates.speakers}",
     )
-    values = [(each, figures.values[each]) for each in shown]
-    yield f"{name:<{width}}{counts}" + "".join(f"{_value(each, figure):>{WIDTH}}" for each, figure in values)
-    if any(figure.low is not None for _, figure in values):
-        yield " " * (width + len(counts)) + "".join(f"{_interval(each, figure):>{WIDTH}}" for each, figure in values)
+    values = [(metric, rates.values[metric]) for metric in shown]
+    yield f"{name:<{width}}{counts}" + "".join(
+        f"{_value(metric, estimate):>{METRIC_WIDTH}}" for metric, estimate in values
+    )
+    if any(estimate.low is not None for _, estimate in values):
+        intervals = "".join(f"{_interval(metric, estimate):>{METRIC_WIDTH}}" for metric, estimate in values)
+        yield " " * (width + len(counts)) + intervals
 
 
 def _columns(trials: str, rejected: str, speakers: str) -> str:
     return f"{trials:>11}{rejected:>9}{speakers:>7}"
 
 
-def _value(name: str, figure: Estimate) -> str:
-    return "-" if figure.value is None else _number(name, figure.value)
+def _value(metric: str, estimate: Estimate) -> str:
+    return "-" if estimate.value is None else _number(metric, estimate.value)
 
 
-def _interval(name: str, figure: Estimate) -> str:
-    if figure.low is None or figure.high is None:
+def _interval(metric: str, estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
         return ""
-    return f"{_number(name, figure.low)}–{_number(name, figure.high)}"
+    return f"{_number(metric, estimate.low)}–{_number(metric, estimate.high)}"
 
 
-def _number(name: str, value: float) -> str:
-    return f"{100.0 * value:.2f}" if name in PERCENT else f"{value:.3f}"
+def _number(metric: str, value: float) -> str:
+    return f"{100.0 * value:.2f}" if metric in PERCENT_METRICS else f"{value:.3f}"
 
 
-def _beside(evaluation: Evaluation) -> Iterator[str]:
-    """What must be read with the figures."""
+def _notes(evaluation: Evaluation) -> Iterator[str]:
+    """What a reader of the table must know."""
     pooled = evaluation.pooled
     yield (
         f"trials without a score, counted as rejects: {pooled.rejected_target} target, "
@@ -253,24 +275,24 @@ def _beside(evaluation: Evaluation) -> Iterator[str]:
     )
     if evaluation.listed.doubtful:
         yield f"trials left out because their label is in doubt: {evaluation.listed.doubtful}"
-    for what, counts in evaluation.gates.items():
-        yield f"the daemon would refuse {counts.refused} of {counts.heard} {GATES[what]}{_codes(counts.reasons)}"
+    for kind, counts in evaluation.refusals.items():
+        refused = f"{counts.refused} of {counts.total} {REFUSED_ITEMS[kind]}"
+        yield f"the daemon would refuse {refused}{_codes(counts.reasons)}"
         if counts.flags:
-            yield f"of those {counts.heard}, no reason to refuse, but worth knowing:{_codes(counts.flags)}"
+            yield f"of those {counts.total}, no reason to refuse, but worth knowing:{_codes(counts.flags)}"
     shorter = ", ".join(f"{count} under {name} s" for name, count in evaluation.shorter.items() if count)
     if shorter:
-        yield f"tests with less net speech than a cut count as they are: {shorter}"
+        yield f"tests with less net speech than a cut are used whole: {shorter}"
     yield from (f"note: {note}" for note in pooled.notes)
-    apart = [figures for _, figures in _places(evaluation) if figures is not pooled]
-    if any(figures.notes for figures in apart):
+    others = [rates for _, rates in _all_error_rates(evaluation) if rates is not pooled]
+    if any(rates.notes for rates in others):
         yield (
-            "note: - stands where there are too few trials: a false-accept rate of 0.01 needs 100 non-target trials, "
-            "0.001 needs 1,000"
+            "note: - means too few trials: a false-accept rate of 0.01 needs 100 non-target trials, 0.001 needs 1,000"
         )
-    rough = [place for place, figures in _places(evaluation) if any("rough" in note for note in figures.notes)]
+    rough = [place for place, rates in _all_error_rates(evaluation) if any("rough" in note for note in rates.notes)]
     if rough:
         yield f"note: so few speakers that the intervals are rough: {', '.join(rough)}"
-    if any(figures.values["eer"].value == 0.0 for figures in apart):
+    if any(rates.values["eer"].value == 0.0 for rates in others):
         yield "note: no errors in N trials prove only a rate below 3/N, whatever the interval says"
     for warning in evaluation.warnings:
         yield f"warning: {warning}"

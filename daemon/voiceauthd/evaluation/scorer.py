@@ -1,8 +1,7 @@
-"""From what was heard to a score for each trial. The one place where scoring is plugged into the evaluation.
+"""Scores trials from embedded recordings. The only place where scoring is plugged into the evaluation.
 
-A scorer scores as the daemon does: profiles made of exemplars, a pooled voice, the gallery's comparison. What it leaves
-out is what the daemon could not know: the trial's own speakers in the cohort, and in a calibration that was fitted on
-the same recordings.
+A scorer works like the daemon: profiles made of exemplars, pooled speech, the gallery's comparison. It leaves out what
+the daemon could not know: a trial's own speakers in the cohort, and in a calibration fitted on the same recordings.
 """
 
 from __future__ import annotations
@@ -18,27 +17,27 @@ from voiceauthd.evaluation.embedded_recording import EmbeddedSpeech
 from voiceauthd.evaluation.metrics import Floats
 from voiceauthd.evaluation.trials import Trial
 from voiceauthd.profiles.profile import Exemplar, Profile
-from voiceauthd.profiles.take import chunks, pieces
+from voiceauthd.profiles.take import chunks, counted_windows
 from voiceauthd.scoring.backend import NO_BACKEND, Backend
 from voiceauthd.scoring.pooled_speech import Pool, PooledSpeech
 from voiceauthd.scoring.similarity import Gallery, compare, make_gallery
 
 ENROLLED = "enrolled"
-"""What the only identity in a gallery is called: names of a trial list need not be names of people."""
+"""The name of the only identity in a gallery: names in a trial list need not be valid profile names."""
 
 Enrolments = Mapping[str, Sequence[EmbeddedSpeech]]
-"""The takes of each, by `enroll_id`."""
+"""The takes of each enrolment, by `enroll_id`."""
 
 Tests = Mapping[str, EmbeddedSpeech]
-"""By `test_path`; whole, or cut off, or changed."""
+"""Tests by `test_path`: whole, cut off or degraded."""
 
 
 class Scorer(Protocol):
-    """A way to score.
+    """A method of scoring.
 
-    name     what a report calls it
+    name     for reports
     llr      whether its scores are log-likelihood ratios in natural logarithms
-    backend  what stands behind it, for a report
+    backend  cohort and calibration, for reports
     """
 
     name: str
@@ -46,19 +45,18 @@ class Scorer(Protocol):
     backend: Backend
 
     def backend_for(self, trial: Trial) -> Backend:
-        """What this trial is scored with."""
+        """The backend for this trial."""
         ...
 
     def __call__(self, trials: Sequence[Trial], enrolments: Enrolments, sets: Sequence[Tests]) -> list[Floats]:
-        """For each set of tests, a score for each trial, shape (trials,); NaN where nothing can be said, which
-        rejects."""
+        """For each set of tests, a score for each trial, shape (trials,). NaN, where there is no score, is a reject."""
         ...
 
 
 class BackendScorer:
-    """With one backend: the daemon's own, or none. The cohort never holds the trial's own speakers.
+    """Scores with one backend: the daemon's own, or none. A trial's own speakers are left out of the cohort.
 
-    Without a calibration scores are raw cosines, which is what the daemon then decides by, cohort or not.
+    Without a calibration, scores are raw cosines: the daemon then decides by them, with or without a cohort.
     """
 
     def __init__(self, model: ModelId, backend: Backend = NO_BACKEND) -> None:
@@ -79,7 +77,7 @@ class BackendScorer:
 def score_all(
     scorer: Scorer, model: ModelId, trials: Sequence[Trial], enrolments: Enrolments, sets: Sequence[Tests]
 ) -> list[Floats]:
-    """Each trial with the backend that the scorer has for it. Without a calibration, cosines."""
+    """Score each trial with the scorer's backend for it. Without a calibration, scores are cosines."""
     profiles = {name: enrol(takes, model) for name, takes in enrolments.items()}
     voices = pooled_sets(sets)
     scores = np.full((len(sets), len(trials)), np.nan)
@@ -100,12 +98,12 @@ def score_all(
 
 
 def enrol(takes: Sequence[EmbeddedSpeech], model: ModelId) -> Profile | None:
-    """A profile of all that was heard, however little; None for nothing, and for exemplars that cancel out."""
+    """Make a profile of all speech in `takes`, however little. None without speech, or if the exemplars cancel out."""
     try:
         exemplars = tuple(
             Exemplar(chunk.vector, chunk.net_speech, chunk.snr_db, "default", "")
             for take in takes
-            for chunk in chunks(pieces(take.windows, take.embeddings))
+            for chunk in chunks(counted_windows(take.windows, take.embeddings))
         )
         profile = Profile(ENROLLED, ENROLLED, 1, None, model, exemplars, "", "")
         return profile if exemplars and len(gallery_of(profile, model).centroids) else None
@@ -116,15 +114,15 @@ def enrol(takes: Sequence[EmbeddedSpeech], model: ModelId) -> Profile | None:
 
 
 def gallery_of(profile: Profile, model: ModelId, backend: Backend = NO_BACKEND) -> Gallery:
-    """With one identity."""
+    """A gallery with this profile as its only identity."""
     return make_gallery([profile], model, backend)
 
 
-def pooled(take: EmbeddedSpeech) -> PooledSpeech | None:
-    """All speech of a test as one voice; None without a window, and for embeddings that cancel out."""
+def pooled(recording: EmbeddedSpeech) -> PooledSpeech | None:
+    """Pool all speech of a recording. None without a window, or if the embeddings cancel out."""
     pool = Pool()
     try:
-        for window, embedding in zip(take.windows, take.embeddings, strict=True):
+        for window, embedding in zip(recording.windows, recording.embeddings, strict=True):
             pool.add(window, embedding)
         return pool.voice()
     except ModelError as error:
@@ -134,10 +132,11 @@ def pooled(take: EmbeddedSpeech) -> PooledSpeech | None:
 
 
 def pooled_sets(sets: Sequence[Tests]) -> list[dict[str, PooledSpeech | None]]:
-    """Of each set, the tests as voices. What a cut left whole is one take in several sets, and pooled once."""
+    """The pooled tests of each set. A test that is shorter than a cut is the same object in several sets, and is pooled
+    once."""
     known: dict[int, PooledSpeech | None] = {}
     for tests in sets:
-        for take in tests.values():
-            if id(take) not in known:
-                known[id(take)] = pooled(take)
-    return [{path: known[id(take)] for path, take in tests.items()} for tests in sets]
+        for test in tests.values():
+            if id(test) not in known:
+                known[id(test)] = pooled(test)
+    return [{path: known[id(test)] for path, test in tests.items()} for tests in sets]

@@ -1,10 +1,9 @@
-"""What a policy lets in: not one window and not one look, but a whole session of somebody who wants to be accepted.
+"""Simulates whole sessions under each policy: how often somebody who keeps trying is accepted.
 
-A session is one person who claims one identity, and speaks all recordings there are of that person in the list, one
-after the other. Each try is a verification as the daemon runs it: the gate, window after window until it decides, the
-timeout; and the next try hears what comes after. After `TRIES` tries, or when there is nothing more to hear, the
-session is over. It counts as accepted if any try was: that is the false-accept rate that a stranger at the microphone
-meets.
+In a session one person claims one identity and speaks all of that person's recordings in the list, one by one. Each try
+is a verification as the daemon runs it: the gate, window after window until there is a decision, the timeout; the next
+try gets the audio that follows. After `TRIES` tries, or at the end of the audio, the session is over. It counts as
+accepted if any try was: this is the false-accept rate for a stranger at the microphone.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from voiceauthd.audio.block import RATE
 from voiceauthd.config.schema import Config
 from voiceauthd.embed.embedding import Embedding, ModelId
 from voiceauthd.errors import ModelError
-from voiceauthd.evaluation.embedded_recording import EmbeddedSpeech, on_one_clock
+from voiceauthd.evaluation.embedded_recording import EmbeddedSpeech, in_sequence
 from voiceauthd.evaluation.error_rates import CONFIDENCE
 from voiceauthd.evaluation.scorer import ENROLLED, Enrolments, Scorer, Tests, enrol, gallery_of
 from voiceauthd.evaluation.trials import Trial
@@ -35,14 +34,14 @@ from voiceauthd.speech.quality_gate import refusal
 from voiceauthd.speech.window import Window
 
 TRIES = 3
-"""After which whoever asks gives up, as `pam_unix` and most lock screens do."""
+"""Tries per session, as with `pam_unix` and most lock screens."""
 
-Heard = tuple[tuple[Window, Embedding], ...]
+EmbeddedWindows = tuple[tuple[Window, Embedding], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """So many of all; `low` and `high` its interval at `CONFIDENCE` (Clopper & Pearson 1934), 0 to 1."""
+    """`count` out of `of`. `low`, `high`: the interval at `CONFIDENCE` (Clopper & Pearson 1934), 0 to 1."""
 
     count: int
     of: int
@@ -51,18 +50,18 @@ class Share:
 
     @property
     def value(self) -> float | None:
-        """None of nothing."""
+        """The fraction; None if `of` is 0."""
         return self.count / self.of if self.of else None
 
 
 @dataclass(frozen=True, slots=True)
 class PolicySessions:
-    """What came of the sessions under one policy.
+    """The results of all sessions under one policy.
 
     false_accepts   the rate that the policy aims at
-    first_target, first_nontarget   sessions that were accepted at the first try
-    target, nontarget   sessions that were accepted at any try
-    too_short       target sessions in which no try had the speech that a decision takes
+    first_target, first_nontarget   sessions accepted at the first try
+    target, nontarget   sessions accepted at any try
+    too_short       number of target sessions in which no try had enough speech for a decision
     net_speech      median seconds of speech until a target was accepted; None if none was
     """
 
@@ -79,10 +78,10 @@ class PolicySessions:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What came of one session.
+    """The result of one session.
 
-    accepted    at which try, from 1; 0 for never
-    net_speech  seconds in that try; of a session that was not accepted, in the longest try
+    accepted    the try that was accepted, from 1; 0: none
+    net_speech  seconds of speech in that try; if none was accepted, in the longest try
     """
 
     accepted: int
@@ -98,33 +97,34 @@ def simulate(
     model: ModelId,
     threshold: float,
 ) -> list[PolicySessions]:
-    """Every session in the list, under every policy. threshold: the model's own cosine.
+    """Run every session in the list under every policy. threshold: the model's own cosine.
 
-    Whoever was enrolled without a window of speech has no session: nobody enrols like that.
+    Enrolments without a window of speech get no session: nobody enrols like that.
     """
     results: dict[str, list[tuple[bool, Result]]] = {name: [] for name in NAMES}
-    policies = make_policies(config, threshold, scorer.backend_for(trials[0]))  # all backends are of one kind
+    # The backends of all trials are of one kind, calibrated or not.
+    policies = make_policies(config, threshold, scorer.backend_for(trials[0]))
     for own, profile in _sessions(trials, enrolments, model):
         backend = scorer.backend_for(own[0])
-        heard = _heard([tests[trial.test_path] for trial in own])
-        against = partial(compare, gallery=gallery_of(profile, model, backend))
+        windows = _windows([tests[trial.test_path] for trial in own])
+        compare_with = partial(compare, gallery=gallery_of(profile, model, backend))
         for name in NAMES:
-            results[name].append((own[0].target, run_session(heard, against, policies[name].rule, config)))
+            results[name].append((own[0].target, run_session(windows, compare_with, policies[name].rule, config)))
     return [
         _summary(name, policies[name].rule, policies[name].false_accepts, results[name], config.verify.speech)
         for name in NAMES
     ]
 
 
-def run_session(heard: Heard, against: Compare, rule: Rule, config: Config) -> Result:
-    """Tries until one is accepted, `TRIES` at most.
+def run_session(windows: EmbeddedWindows, compare_with: Compare, rule: Rule, config: Config) -> Result:
+    """Try until one try is accepted, at most `TRIES` times.
 
-    heard: windows on one clock, among them those that the gate will refuse
+    windows: with rising positions, including those that the gate will refuse
 
-    Nothing is heard twice: windows that began before the last try ended are lost, as with the daemon, which listens
-    only from a request on. So the first window of a try has its speech to itself, whatever it shares with those.
+    No audio is used twice: windows that began before the last try ended are lost, as with the daemon, which listens
+    only from the request on. So all speech of a try's first window is new.
     """
-    waiting, ended, longest = deque(heard), 0, 0.0
+    waiting, ended, longest = deque(windows), 0, 0.0
     for attempt in range(1, TRIES + 1):
         while waiting and waiting[0][0].start < ended:
             waiting.popleft()
@@ -132,7 +132,7 @@ def run_session(heard: Heard, against: Compare, rule: Rule, config: Config) -> R
             break
         first, embedding = waiting.popleft()
         waiting.appendleft((replace(first, new_speech=first.quality.net_speech), embedding))
-        verification = Verification(ENROLLED, against, rule, config.verify)
+        verification = Verification(ENROLLED, compare_with, rule, config.verify)
         accepted, ended = _attempt(verification, waiting, config)
         if accepted:
             return Result(attempt, verification.net_speech)
@@ -141,12 +141,13 @@ def run_session(heard: Heard, against: Compare, rule: Rule, config: Config) -> R
 
 
 def share(count: int, of: int) -> Share:
-    """With its interval, both limits of which are exact."""
+    """The share with its exact interval."""
     return Share(count, of, *clopper_pearson(count, of, (1.0 - CONFIDENCE) / 2.0))
 
 
 def _attempt(verification: Verification, waiting: deque[tuple[Window, Embedding]], config: Config) -> tuple[bool, int]:
-    """Takes windows until there is a decision or no more time. Whether it accepts, and the sample at which it ended."""
+    """Use windows until there is a decision or the timeout. Return whether it accepts, and the sample at which it
+    ended."""
     ended = waiting[0][0].start
     timeout = ended + round(config.verify.timeout * RATE)
     while waiting:
@@ -157,10 +158,10 @@ def _attempt(verification: Verification, waiting: deque[tuple[Window, Embedding]
         ended = window.end
         reason = refusal(window.quality, config.gate)
         if reason is not None:
-            verification.refuse(reason)
+            verification.add_refusal(reason)
             continue
         try:
-            decision = verification.hear(window, embedding)
+            decision = verification.add(window, embedding)
         except ModelError:
             return False, ended
         if decision is not None:
@@ -171,7 +172,7 @@ def _attempt(verification: Verification, waiting: deque[tuple[Window, Embedding]
 def _sessions(
     trials: Sequence[Trial], enrolments: Enrolments, model: ModelId
 ) -> Iterator[tuple[Sequence[Trial], Profile]]:
-    """The trials of each enrolment and person who speaks, with the profile."""
+    """The trials of each pair of enrolment and tested person, with the enrolment's profile."""
     grouped: dict[tuple[str, str], list[Trial]] = {}
     for trial in trials:
         grouped.setdefault((trial.enroll_id, trial.test_speaker), []).append(trial)
@@ -182,12 +183,16 @@ def _sessions(
             yield own, profile
 
 
-def _heard(takes: Sequence[EmbeddedSpeech]) -> Heard:
-    return tuple(each for take in on_one_clock(takes) for each in zip(take.windows, take.embeddings, strict=True))
+def _windows(recordings: Sequence[EmbeddedSpeech]) -> EmbeddedWindows:
+    return tuple(
+        each
+        for recording in in_sequence(recordings)
+        for each in zip(recording.windows, recording.embeddings, strict=True)
+    )
 
 
 def _summary(
-    name: str, rule: Rule, false_accepts: float, results: Sequence[tuple[bool, Result]], enough: float
+    name: str, rule: Rule, false_accepts: float, results: Sequence[tuple[bool, Result]], min_speech: float
 ) -> PolicySessions:
     targets = [result for target, result in results if target]
     nontargets = [result for target, result in results if not target]
@@ -200,7 +205,7 @@ def _summary(
         first_nontarget=_share(nontargets, 1),
         target=_share(targets, TRIES),
         nontarget=_share(nontargets, TRIES),
-        too_short=sum(not result.net_speech >= enough for result in targets),
+        too_short=sum(not result.net_speech >= min_speech for result in targets),
         net_speech=float(np.median(speech)) if speech else None,
     )
 

@@ -1,7 +1,7 @@
-"""Trials made of a plain folder of speech: who enrols with which recordings, and who is tested with which.
+"""Makes trials from a plain folder of speech: who enrols with which recordings, and who is tested with which.
 
-Hearing takes the time, so recordings are few; trials cost little, so there are many. What a policy's promise rests on
-is pairs of people: two tests of the same two people tell little more than one.
+Embedding is slow, so few recordings are used; trials are cheap, so there are many. The independent trials that a
+policy's error rate rests on are pairs of people: a second test of the same two people adds little to the first.
 """
 
 from __future__ import annotations
@@ -13,162 +13,173 @@ from pathlib import Path
 import numpy as np
 
 from voiceauthd.errors import UsageError
-from voiceauthd.evaluation.folders import LEAST_SOUND, USABLE, Voices, pick, seconds, sessions, speakers_in, usable
+from voiceauthd.evaluation.find_speakers import (
+    MIN_SECONDS,
+    USABLE_LENGTHS,
+    Speakers,
+    draw_recordings,
+    duration,
+    is_usable,
+    sessions_of,
+    speakers_in,
+)
 from voiceauthd.evaluation.trials import Enrolment, Trial, TrialList
 
-ENROLMENTS = (10.0, 20.0, 30.0)
-"""Seconds of sound that people enrol with, by turns: a calibration weighs how much is behind an enrolment, which it can
-only learn where that differs. The daemon asks for 20 s."""
+ENROLMENT_SECONDS = (10.0, 20.0, 30.0)
+"""Audio that people enrol with, in turn: a calibration weighs the length of an enrolment, which it can learn only if
+lengths differ. The daemon asks for 20 s."""
 
-BRIEF = 5.0
-"""Seconds of sound below which an enrolment is hardly one."""
+SHORT_ENROLMENT_SECONDS = 5.0
+"""Audio below which an enrolment is unrealistically short."""
 
-PEOPLE = 300
-"""Who are heard at most. Their 44,850 pairs are more than the 30,000 without an error that support one false accept in
+MAX_SPEAKERS = 300
+"""Speakers that are used. Their 44,850 pairs are more than the 30,000 without an error that support one false accept in
 10,000 (3/N), the rate of the policy `auth`."""
 
-TESTS = 600
-"""Tests in all, where that leaves each speaker between `FEWEST` and `MOST`."""
+TOTAL_TESTS = 600
+"""Test recordings in all, where that leaves each speaker between `MIN_TESTS` and `MAX_TESTS`."""
 
-FEWEST, MOST = 2, 6
+MIN_TESTS, MAX_TESTS = 2, 6
 
-ENOUGH = 32_000
-"""Non-target trials after which no two people meet again."""
+ENOUGH_NONTARGETS = 32_000
+"""Number of non-target trials after which no pair of people is tested again."""
 
-MEETINGS = 4
+TRIALS_PER_PAIR = 4
 """Non-target trials of two people: each tested against the other, twice."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Parted:
-    """Recordings of one speaker to enrol with and to test with. Who has none of the former is only tested.
+class _Split:
+    """The recordings of one speaker. Without enrolment recordings the speaker is only tested.
 
-    apart  whether they are from different sessions
+    other_sessions  whether the tests are from other sessions than the enrolment
     """
 
-    enrolled: tuple[Path, ...]
+    enrolment: tuple[Path, ...]
     tests: tuple[Path, ...]
-    apart: bool
+    other_sessions: bool
 
 
-def trials_of(folder: Path, seed: int, people: int = PEOPLE) -> TrialList:
-    """Trials among the speakers of a folder, as `folders.speakers_in` finds them. No file tells of them: line 0.
+def make_trials(folder: Path, seed: int, max_speakers: int = MAX_SPEAKERS) -> TrialList:
+    """Make trials among the speakers of a folder, as `speakers_in` finds them. Lines are 0: no table names them.
 
-    Speakers with two recordings or more enrol, and are tested with others, from other sessions where there are any; the
-    rest are only tested. Every two people meet once before any meet twice.
+    Speakers with two or more recordings enrol, and are tested with others, from other sessions where there are any; the
+    rest are only tested. Every pair of people is tested once before any pair is tested twice.
 
-    people  who are heard at most; of more, they are drawn
+    max_speakers: of more, this many are drawn
 
-    Raises `UsageError`, reasons `no_speakers` and `one_kind`, and `AudioError` for a recording that is no audio.
+    Raises `UsageError`, reasons `no_speakers` and `one_kind`, and `AudioError` for a recording that is not audio.
     """
     warnings: list[str] = []
     generator = np.random.default_rng(seed)
-    voices: Voices = speakers_in(folder, warnings)
-    if len(voices) > people:
-        warnings.append(f"{folder}: {people} of {len(voices)} speakers are heard, drawn with the seed {seed}")
-        voices = _drawn(voices, people, generator)
-    tests = min(max(TESTS // len(voices), FEWEST), MOST)
-    parted = {
-        name: _part(recordings, ENROLMENTS[index % len(ENROLMENTS)], tests, generator)
-        for index, (name, recordings) in enumerate(voices.items())
+    speakers: Speakers = speakers_in(folder, warnings)
+    if len(speakers) > max_speakers:
+        warnings.append(f"{folder}: {max_speakers} of {len(speakers)} speakers are used, drawn with the seed {seed}")
+        speakers = _draw_speakers(speakers, max_speakers, generator)
+    tests = min(max(TOTAL_TESTS // len(speakers), MIN_TESTS), MAX_TESTS)
+    splits = {
+        name: _split(recordings, ENROLMENT_SECONDS[index % len(ENROLMENT_SECONDS)], tests, generator)
+        for index, (name, recordings) in enumerate(speakers.items())
     }
-    idle = [name for name, each in parted.items() if not each.tests]
-    if idle:
-        warnings.append(f"{folder}: {len(idle)} speakers have no recording {USABLE}: left out, such as {idle[0]}")
-    trials = (*_targets(folder, parted), *_nontargets(folder, parted, generator))
+    unusable = [name for name, split in splits.items() if not split.tests]
+    if unusable:
+        warnings.append(
+            f"{folder}: {len(unusable)} speakers have no recording {USABLE_LENGTHS}: left out, such as {unusable[0]}"
+        )
+    trials = (*_targets(folder, splits), *_nontargets(folder, splits, generator))
     kinds = {trial.target for trial in trials}
     if True not in kinds:
-        least = f"{LEAST_SOUND:g} s or more"
-        raise UsageError(f"{folder}: no speaker has two recordings of {least}: one to enrol, one to test", "one_kind")
+        length = f"{MIN_SECONDS:g} s or more"
+        raise UsageError(f"{folder}: no speaker has two recordings of {length}: one to enrol, one to test", "one_kind")
     if False not in kinds:
-        raise UsageError(f"{folder}: one speaker with usable recordings: trials need others as well", "one_kind")
+        raise UsageError(f"{folder}: only one speaker with usable recordings: trials need others as well", "one_kind")
     enrolments = {
-        name: Enrolment(name, name, "", tuple(_within(folder, path) for path in each.enrolled), 0)
-        for name, each in parted.items()
-        if each.enrolled
+        name: Enrolment(name, name, "", tuple(_relative(folder, path) for path in split.enrolment), 0)
+        for name, split in splits.items()
+        if split.enrolment
     }
     return TrialList(folder, enrolments, trials, 0, tuple(warnings))
 
 
-def brief_enrolments(listed: TrialList) -> list[str]:
-    """A warning if enrolments have so little sound that nobody would enrol like that. Reads lengths only.
+def short_enrolments(listed: TrialList) -> list[str]:
+    """A warning if there are enrolments that are unrealistically short. Reads only the lengths of recordings.
 
-    Raises `AudioError` for a recording that is no audio.
+    Raises `AudioError` for a recording that is not audio.
     """
     lengths = {
-        name: sum(seconds(listed.folder / file) for file in enrolment.files)
+        name: sum(duration(listed.folder / file) for file in enrolment.files)
         for name, enrolment in listed.enrolments.items()
     }
-    brief = [name for name, length in lengths.items() if not length >= BRIEF]
-    if not brief:
+    short = [name for name, length in lengths.items() if not length >= SHORT_ENROLMENT_SECONDS]
+    if not short:
         return []
     return [
-        f"{len(brief)} of {len(lengths)} enrolments have less than {BRIEF:g} s of sound, such as {brief[0]} with "
-        f"{lengths[brief[0]]:.1f} s: what is fitted will be right for such enrolments only"
+        f"{len(short)} of {len(lengths)} enrolments have less than {SHORT_ENROLMENT_SECONDS:g} s of audio, such as "
+        f"{short[0]} with {lengths[short[0]]:.1f} s: the calibration will be right only for enrolments as short as that"
     ]
 
 
-def _drawn(voices: Voices, people: int, generator: np.random.Generator) -> Voices:
-    chosen = set(generator.permutation(len(voices))[:people].tolist())
-    return {name: recordings for index, (name, recordings) in enumerate(voices.items()) if index in chosen}
+def _draw_speakers(speakers: Speakers, count: int, generator: np.random.Generator) -> Speakers:
+    chosen = set(generator.permutation(len(speakers))[:count].tolist())
+    return {name: recordings for index, (name, recordings) in enumerate(speakers.items()) if index in chosen}
 
 
-def _part(recordings: Sequence[Path], enrol: float, tests: int, generator: np.random.Generator) -> _Parted:
-    """The first recordings enrol, up to so many seconds, but no more than half of the sessions; of one, of its
-    recordings."""
-    found = sessions(recordings)
-    apart = len(found) > 1
-    units = found if apart else [[path] for path in recordings]
-    enrolled: list[Path] = []
+def _split(recordings: Sequence[Path], enrol: float, tests: int, generator: np.random.Generator) -> _Split:
+    """Enrol with the first recordings, up to `enrol` seconds, but at most half of the sessions; if there is only one
+    session, half of its recordings."""
+    sessions = sessions_of(recordings)
+    other_sessions = len(sessions) > 1
+    units = sessions if other_sessions else [[path] for path in recordings]
+    enrolment: list[Path] = []
     length, used = 0.0, 0
     for unit in units[: len(units) // 2]:
         if length >= enrol:
             break
         used += 1
         for path in unit:
-            if length < enrol and usable(more := seconds(path)):
-                enrolled.append(path)
+            if length < enrol and is_usable(more := duration(path)):
+                enrolment.append(path)
                 length += more
-    chosen = pick([path for unit in units[used:] for path in unit], tests, generator)
-    if not chosen:  # who cannot be tested may still be tested against others
-        return _Parted((), tuple(enrolled[:tests]), apart)
-    return _Parted(tuple(enrolled), tuple(chosen), apart)
+    chosen = draw_recordings([path for unit in units[used:] for path in unit], tests, generator)
+    if not chosen:  # nothing is left for tests: the enrolment recordings can still be tested against others
+        return _Split((), tuple(enrolment[:tests]), other_sessions)
+    return _Split(tuple(enrolment), tuple(chosen), other_sessions)
 
 
-def _targets(folder: Path, parted: Mapping[str, _Parted]) -> Iterator[Trial]:
-    for name, each in parted.items():
-        if each.enrolled:
-            condition = "another_session" if each.apart else "same_session"
-            yield from (_trial(folder, name, name, path, condition) for path in each.tests)
+def _targets(folder: Path, splits: Mapping[str, _Split]) -> Iterator[Trial]:
+    for name, split in splits.items():
+        if split.enrolment:
+            condition = "another_session" if split.other_sessions else "same_session"
+            yield from (_trial(folder, name, name, path, condition) for path in split.tests)
 
 
-def _nontargets(folder: Path, parted: Mapping[str, _Parted], generator: np.random.Generator) -> Iterator[Trial]:
-    """Every two people once, in an order and a direction that are drawn; then again, the other way round."""
-    names = [name for name, each in parted.items() if each.tests]
+def _nontargets(folder: Path, splits: Mapping[str, _Split], generator: np.random.Generator) -> Iterator[Trial]:
+    """Test every pair of people once, in random order and direction; then again, the other way round."""
+    names = [name for name, split in splits.items() if split.tests]
     pairs = [(one, other) for index, one in enumerate(names) for other in names[index + 1 :]]
-    turned = generator.random(len(pairs)) < 0.5
-    shift = generator.integers(MOST, size=len(pairs)).tolist()
+    swapped = generator.random(len(pairs)) < 0.5
+    shift = generator.integers(MAX_TESTS, size=len(pairs)).tolist()
     order = generator.permutation(len(pairs)).tolist()
-    seen: set[tuple[str, Path]] = set()
-    for meeting in range(MEETINGS):
+    used: set[tuple[str, Path]] = set()
+    for repetition in range(TRIALS_PER_PAIR):
         for index in order:
-            if meeting > 0 and len(seen) >= ENOUGH:
+            if repetition > 0 and len(used) >= ENOUGH_NONTARGETS:
                 return
             one, other = pairs[index]
-            enrolled, tested = (one, other) if turned[index] == (meeting % 2 == 0) else (other, one)
-            if not parted[enrolled].enrolled:
+            enrolled, tested = (one, other) if swapped[index] == (repetition % 2 == 0) else (other, one)
+            if not splits[enrolled].enrolment:
                 enrolled, tested = tested, enrolled
-            tests = parted[tested].tests if parted[enrolled].enrolled else ()
-            turn = (tests[(shift[index] + step) % len(tests)] for step in range(len(tests)))
-            path = next((path for path in turn if (enrolled, path) not in seen), None)
+            tests = splits[tested].tests if splits[enrolled].enrolment else ()
+            candidates = (tests[(shift[index] + step) % len(tests)] for step in range(len(tests)))
+            path = next((path for path in candidates if (enrolled, path) not in used), None)
             if path is not None:
-                seen.add((enrolled, path))
+                used.add((enrolled, path))
                 yield _trial(folder, enrolled, tested, path, "another_voice")
 
 
 def _trial(folder: Path, enrolled: str, tested: str, path: Path, condition: str) -> Trial:
-    return Trial("", enrolled, _within(folder, path), enrolled == tested, enrolled, tested, condition, "", "", 0)
+    return Trial("", enrolled, _relative(folder, path), enrolled == tested, enrolled, tested, condition, "", "", 0)
 
 
-def _within(folder: Path, path: Path) -> str:
+def _relative(folder: Path, path: Path) -> str:
     return str(path.relative_to(folder))

@@ -1,4 +1,4 @@
-"""A trial list: a folder with `enroll.csv` and `trials.csv`, checked whole before anything is heard.
+"""A trial list: a folder with `enroll.csv` and `trials.csv`, checked completely before any recording is processed.
 
 `enroll.csv` has a row for each enrolled voice, `trials.csv` a row for each comparison of a test recording with one of
 them. Paths are relative to the folder. `docs/evaluation.md` explains the columns.
@@ -17,9 +17,9 @@ from voiceauthd.errors import AudioError, ExitCode, VoiceauthError
 ENROLL = "enroll.csv"
 TRIALS = "trials.csv"
 
-NEEDED = {ENROLL: ("enroll_id", "files"), TRIALS: ("enroll_id", "test_path", "label")}
+REQUIRED_COLUMNS = {ENROLL: ("enroll_id", "files"), TRIALS: ("enroll_id", "test_path", "label")}
 
-KNOWN = {
+COLUMNS = {
     ENROLL: {"enroll_id", "files", "speaker", "source"},
     TRIALS: {
         "trial_id",
@@ -35,11 +35,11 @@ KNOWN = {
 }
 """Columns that are read."""
 
-FOR_PEOPLE = {
+IGNORED_COLUMNS = {
     ENROLL: {"sex", "session", "date", "n_files", "total_s", "notes"},
     TRIALS: {"same_sex", "test_s", "enroll_s", "notes"},
 }
-"""Columns that lists have for their readers, and that change nothing here. Any other is warned of."""
+"""Columns that are there for people only. Any other column gives a warning."""
 
 LABELS = {"target": True, "nontarget": False}
 
@@ -53,7 +53,7 @@ class TrialListError(VoiceauthError):
 
 @dataclass(frozen=True, slots=True)
 class Enrolment:
-    """A voice that is enrolled. `files` relative to the folder; `line` in `enroll.csv`, 0 without such a table."""
+    """An enrolled voice. `files`: relative to the folder. `line`: in `enroll.csv`; 0 if there is no such table."""
 
     enroll_id: str
     speaker: str
@@ -64,13 +64,13 @@ class Enrolment:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A test recording held against an enrolled voice.
+    """A test recording that is compared with an enrolled voice.
 
-    target         whether it is the enrolled person who speaks
-    speaker        who is enrolled
-    test_speaker   who speaks
-    condition, enroll_source, test_source  as in the list; empty where it does not tell
-    line           in `trials.csv`; 0 without such a table
+    target         whether the enrolled person speaks in the test recording
+    speaker        the enrolled person
+    test_speaker   the person who speaks in the test recording
+    condition, enroll_source, test_source  as in the list; empty if not given
+    line           in `trials.csv`; 0 if there is no such table
     """
 
     trial_id: str
@@ -87,11 +87,11 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class TrialList:
-    """What is to be compared.
+    """Trials and the enrolments they need.
 
-    enrolments  those that a trial needs, by `enroll_id`
-    doubtful    trials that were left out because their label is in doubt
-    warnings    what is odd about the list, a sentence each
+    enrolments  by `enroll_id`
+    doubtful    number of trials left out because their label is in doubt
+    warnings    oddities of the list, a sentence each
     """
 
     folder: Path
@@ -100,8 +100,8 @@ class TrialList:
     doubtful: int
     warnings: tuple[str, ...]
 
-    def places(self) -> Mapping[str, str]:
-        """Where each recording is first named, such as "trials.csv, line 7", by path; empty where no table names it."""
+    def references(self) -> Mapping[str, str]:
+        """Where each recording is first named, such as "trials.csv, line 7", by path; empty if no table names it."""
         found: dict[str, str] = {}
         for enrolment in self.enrolments.values():
             for file in enrolment.files:
@@ -115,22 +115,22 @@ Row = Mapping[str, str]
 
 
 def load_trials(folder: Path, *, include_doubtful: bool = False) -> TrialList:
-    """The trial list in `folder`.
+    """Read the trial list in `folder`.
 
-    Raises `TrialListError` for a list that is missing, malformed or contradicts itself, and `AudioError` for
-    recordings that are not there.
+    Raises `TrialListError` for a list that is missing, malformed or contradicts itself, and `AudioError` for missing
+    recordings.
     """
     if not folder.is_dir():
-        raise TrialListError(f"{folder}: no such folder: give one with {ENROLL} and {TRIALS}")
+        raise TrialListError(f"{folder}: no such folder; it must contain {ENROLL} and {TRIALS}")
     warnings: list[str] = []
     enrolments = _enrolments(_read(folder, ENROLL, warnings))
     rows = _read(folder, TRIALS, warnings)
     kept = [(line, row) for line, row in rows if include_doubtful or not _doubtful(line, row)]
     trials = _trials(kept, enrolments, warnings)
     used = {trial.enroll_id for trial in trials}
-    idle = len(enrolments) - len(used)
-    if idle:
-        warnings.append(f"{ENROLL}: {idle} of {len(enrolments)} enrolments are in no trial and were not heard")
+    unused = len(enrolments) - len(used)
+    if unused:
+        warnings.append(f"{ENROLL}: {unused} of {len(enrolments)} enrolments are in no trial and were ignored")
     found = TrialList(
         folder,
         {name: enrolment for name, enrolment in enrolments.items() if name in used},
@@ -142,20 +142,20 @@ def load_trials(folder: Path, *, include_doubtful: bool = False) -> TrialList:
     _check_recordings(found)
     own = sum(trial.test_path in enrolments[trial.enroll_id].files for trial in trials)
     if own:
-        told = f"{TRIALS}: {own} trials test a recording that is also in their enrolment: their scores are too good"
-        found = replace(found, warnings=(*found.warnings, told))
+        warning = f"{TRIALS}: {own} trials test a recording that is also in their enrolment: their scores are too good"
+        found = replace(found, warnings=(*found.warnings, warning))
     return found
 
 
 def _read(folder: Path, name: str, warnings: list[str]) -> list[tuple[int, Row]]:
-    """The rows of a table, each with the line it begins on, stripped."""
+    """The rows of a table with their line numbers, cells stripped."""
     try:
         with (folder / name).open(newline="", encoding="utf-8-sig") as file:
             rows = list(_rows(folder, name, csv.reader(file, strict=True), warnings))
     except OSError as error:
         raise TrialListError(f"{folder / name}: cannot be read: {error.strerror or error}") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise TrialListError(f"{folder / name}: not a table in UTF-8 with commas ({error})") from error
+        raise TrialListError(f"{folder / name}: not a comma-separated table in UTF-8 ({error})") from error
     if not rows:
         raise TrialListError(f"{folder / name}: no rows")
     return rows
@@ -163,13 +163,13 @@ def _read(folder: Path, name: str, warnings: list[str]) -> list[tuple[int, Row]]
 
 def _rows(folder: Path, name: str, lines: Iterator[Sequence[str]], warnings: list[str]) -> Iterator[tuple[int, Row]]:
     columns = [column.strip() for column in next(lines, [])]
-    lacking = [column for column in NEEDED[name] if column not in columns]
-    if lacking:
-        raise TrialListError(f"{folder / name}, line 1: no column {' and no column '.join(map(repr, lacking))}")
-    twice = sorted({column for column in columns if columns.count(column) > 1})
-    if twice:
-        raise TrialListError(f"{folder / name}, line 1: the column {twice[0]!r} is there twice")
-    unknown = [column for column in columns if column not in KNOWN[name] | FOR_PEOPLE[name]]
+    missing = [column for column in REQUIRED_COLUMNS[name] if column not in columns]
+    if missing:
+        raise TrialListError(f"{folder / name}, line 1: no column {' and no column '.join(map(repr, missing))}")
+    duplicates = sorted({column for column in columns if columns.count(column) > 1})
+    if duplicates:
+        raise TrialListError(f"{folder / name}, line 1: duplicate column {duplicates[0]!r}")
+    unknown = [column for column in columns if column not in COLUMNS[name] | IGNORED_COLUMNS[name]]
     if unknown:
         warnings.append(f"{name}: unknown columns are ignored: {', '.join(map(repr, unknown))}")
     for line, cells in enumerate(lines, 2):
@@ -178,7 +178,7 @@ def _rows(folder: Path, name: str, lines: Iterator[Sequence[str]], warnings: lis
         if len(cells) != len(columns):
             raise TrialListError(f"{name}, line {line}: {len(cells)} cells under {len(columns)} columns")
         row = dict(zip(columns, (cell.strip() for cell in cells), strict=True))
-        for column in NEEDED[name]:
+        for column in REQUIRED_COLUMNS[name]:
             if not row[column]:
                 raise TrialListError(f"{name}, line {line}: no {column}")
         yield line, row
@@ -190,12 +190,12 @@ def _enrolments(rows: Sequence[tuple[int, Row]]) -> dict[str, Enrolment]:
         where = f"{ENROLL}, line {line}"
         name = row["enroll_id"]
         if name in found:
-            raise TrialListError(f"{where}: {name!r} is enrolled already in line {found[name].line}")
-        files = tuple(_inside(file.strip(), where) for file in row["files"].split(";") if file.strip())
+            raise TrialListError(f"{where}: {name!r} is already enrolled in line {found[name].line}")
+        files = tuple(_relative_path(file.strip(), where) for file in row["files"].split(";") if file.strip())
         if not files:
             raise TrialListError(f"{where}: no files for {name!r}")
         if len(set(files)) < len(files):
-            raise TrialListError(f"{where}: a recording is there twice")
+            raise TrialListError(f"{where}: a recording is listed twice")
         found[name] = Enrolment(name, row.get("speaker") or name, row.get("source", ""), files, line)
     return found
 
@@ -206,25 +206,25 @@ def _trials(rows: Sequence[tuple[int, Row]], enrolments: Mapping[str, Enrolment]
     for line, row in rows:
         where = f"{TRIALS}, line {line}"
         if row["enroll_id"] not in enrolments:
-            raise TrialListError(f"{where}: nobody is enrolled as {row['enroll_id']!r} in {ENROLL}")
+            raise TrialListError(f"{where}: {row['enroll_id']!r} is not enrolled in {ENROLL}")
         if row["label"] not in LABELS:
             raise TrialListError(f"{where}: the label is {row['label']!r}: it must be target or nontarget")
-        path = _inside(row["test_path"], where)
+        path = _relative_path(row["test_path"], where)
         before = seen.setdefault((row["enroll_id"], path), line)
         if before != line:
             raise TrialListError(f"{where}: the same trial as in line {before}")
         found.append(_trial(line, row, path, enrolments[row["enroll_id"]]))
-    return _name_speakers(found, warnings)
+    return _with_test_speakers(found, warnings)
 
 
 def _trial(line: int, row: Row, path: str, enrolment: Enrolment) -> Trial:
     target = LABELS[row["label"]]
     tested = row.get("test_speaker", "")
     if tested and (tested == enrolment.speaker) is not target:
-        who = "is not the" if target else "is the"
+        relation = "is not the" if target else "is the"
         raise TrialListError(
-            f"{TRIALS}, line {line}: the label is {row['label']}, but test_speaker {tested!r} {who} enrolled speaker "
-            f"{enrolment.speaker!r}"
+            f"{TRIALS}, line {line}: the label is {row['label']}, but test_speaker {tested!r} {relation} enrolled "
+            f"speaker {enrolment.speaker!r}"
         )
     return Trial(
         trial_id=row.get("trial_id", ""),
@@ -240,14 +240,14 @@ def _trial(line: int, row: Row, path: str, enrolment: Enrolment) -> Trial:
     )
 
 
-def _name_speakers(trials: Sequence[Trial], warnings: list[str]) -> list[Trial]:
-    """Gives a speaker to those tests that have none: whoever else is said to speak there, else one of its own."""
+def _with_test_speakers(trials: Sequence[Trial], warnings: list[str]) -> list[Trial]:
+    """Fill in missing test speakers: from another trial of the same recording, else a unique one."""
     known = {trial.test_path: trial.test_speaker for trial in trials if trial.test_speaker}
     unknown = {trial.test_path for trial in trials if trial.test_path not in known}
     if unknown:
         warnings.append(
-            f"{TRIALS}: nobody tells who speaks in {len(unknown)} recordings (column 'test_speaker'): each counts as a "
-            "person of its own, so the intervals are too narrow if people recur"
+            f"{TRIALS}: no test_speaker is given for {len(unknown)} recordings: each counts as a person of its own, so "
+            "the intervals are too narrow if people recur"
         )
     named = []
     for trial in trials:
@@ -262,17 +262,17 @@ def _name_speakers(trials: Sequence[Trial], warnings: list[str]) -> list[Trial]:
 
 
 def _doubtful(line: int, row: Row) -> bool:
-    told = row.get("label_doubt", "")
-    if told not in {"", "0", "1"}:
-        raise TrialListError(f"{TRIALS}, line {line}: label_doubt is {told!r}: it must be 0 or 1")
-    return told == "1"
+    doubt = row.get("label_doubt", "")
+    if doubt not in {"", "0", "1"}:
+        raise TrialListError(f"{TRIALS}, line {line}: label_doubt is {doubt!r}: it must be 0 or 1")
+    return doubt == "1"
 
 
-def _inside(path: str, where: str) -> str:
-    """The path in its plain form. Raises `TrialListError` if it leads out of the folder."""
+def _relative_path(path: str, where: str) -> str:
+    """The normalised path. Raises `TrialListError` if it leads out of the folder."""
     plain = os.path.normpath(path)
     if os.path.isabs(plain) or plain.split(os.sep)[0] == os.pardir or "\0" in plain:
-        raise TrialListError(f"{where}: {path!r} lies outside of the folder: paths are relative to it")
+        raise TrialListError(f"{where}: {path!r} is outside of the folder: paths are relative to it")
     return plain
 
 
@@ -290,8 +290,9 @@ def _check_both_kinds(found: TrialList) -> None:
 
 
 def _check_recordings(found: TrialList) -> None:
-    missing = [(path, place) for path, place in found.places().items() if not (found.folder / path).is_file()]
+    references = found.references().items()
+    missing = [(path, reference) for path, reference in references if not (found.folder / path).is_file()]
     if missing:
-        path, place = missing[0]
+        path, reference = missing[0]
         more = f" (and {len(missing) - 1} more recordings)" if len(missing) > 1 else ""
-        raise AudioError(f"{place}: {found.folder / path} is not there{more}")
+        raise AudioError(f"{reference}: {found.folder / path} does not exist{more}")

@@ -1,8 +1,8 @@
 """The monitor's events as lines for a person.
 
-One line an event: the clock, who, how sure (log-likelihood ratio, or similarity where there is no calibration, and the
-margin over the next identity), how much speech the window holds, how far it stands out from the noise, and how late the
-line is (from the end of the sound to the event). A line with >> says who speaks now, whenever that changes.
+Each event is one line: the clock, the name, the score (log-likelihood ratio, or similarity without a calibration, and
+the margin over the next identity), the window's net speech, its SNR, and the delay from the end of the audio to the
+event. A line with >> names the current speaker, whenever that changes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _NAME_WIDTH = 14
 
 
 def clock(seconds: object) -> str:
-    """Seconds since 1970 as the local time of day, to the tenth."""
+    """Return seconds since 1970 as the local time of day, to the tenth."""
     if not isinstance(seconds, int | float):
         return "--:--:--.-"
     whole = time.strftime("%H:%M:%S", time.localtime(seconds))
@@ -27,12 +27,12 @@ def clock(seconds: object) -> str:
 
 
 def number(value: object, form: str, missing: str = "-") -> str:
-    """`value` in the format `form`, or `missing` where there is none."""
+    """Return `value` in the format `form`, or `missing` if it is no number."""
     return format(value, form) if isinstance(value, int | float) else missing
 
 
 def event_line(event: Event, output: Output) -> str:
-    """One event of the monitor stream (type Event of the interface) as a line."""
+    """Return one event of the monitor stream (type Event of the interface) as a line."""
     kind = event.get("kind")
     stamp = output.style(clock(event.get("time")), "dim")
     if kind == "window":
@@ -58,13 +58,13 @@ def event_line(event: Event, output: Output) -> str:
 
 
 def who(event: Event) -> str:
-    """The name of the enrolled person a window is taken for; `unknown` or `undecided` where it is nobody's."""
+    """Return the enrolled name that a window matches; else its decision, `unknown` or `undecided`."""
     decision = event.get("decision")
     return plain(event.get("identity")) if decision == "known" and event.get("identity") else plain(decision)
 
 
 def how_sure(answer: Event) -> str:
-    """How close the best match comes, and its margin over the next."""
+    """Return the best match's score, and its margin over the next."""
     score = answer.get("score")
     if not isinstance(score, int | float):
         return "score not shown"
@@ -73,12 +73,12 @@ def how_sure(answer: Event) -> str:
 
 
 def closeness(score: float, *, calibrated: bool) -> str:
-    """A score for a person: a log-likelihood ratio (natural logarithm), else a cosine that stands for no error rate."""
+    """Return a score for a person: a log-likelihood ratio (natural logarithm), else a cosine without an error rate."""
     return f"LLR {score:.1f}" if calibrated else f"similarity {score:.2f}, uncalibrated"
 
 
 def snr(quality: Mapping[str, Any]) -> str:
-    """The signal-to-noise ratio; unknown where speech began before any noise was heard."""
+    """Return the signal-to-noise ratio; unknown if speech began before any noise could be measured."""
     return f"SNR {number(quality.get('snr_db'), '.0f', 'unknown')}" + ("" if quality.get("snr_db") is None else " dB")
 
 
@@ -98,7 +98,7 @@ def _colour(event: Event) -> str:
 def _window(event: Event, output: Output) -> str:
     quality = event.get("quality") or {}
     name = output.style(f"{who(event):<{_NAME_WIDTH}}", _colour(event))
-    sound = f"{number(quality.get('net_speech'), '.1f')} s speech  {snr(quality)}"
+    speech = f"{number(quality.get('net_speech'), '.1f')} s speech  {snr(quality)}"
     late = f"{number(event.get('latency_ms'), '.0f')} ms late"
     reason = f"  ({plain(event['reason'])})" if event.get("decision") != "known" and event.get("reason") else ""
-    return f"{name}  {how_sure(event)}  {sound}  {late}{reason}"
+    return f"{name}  {how_sure(event)}  {speech}  {late}{reason}"

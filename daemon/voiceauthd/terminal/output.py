@@ -1,7 +1,7 @@
-"""Where a command prints: answers on standard output, progress and complaints on standard error.
+"""Where a command prints: answers on standard output, progress and errors on standard error.
 
-Colour and a progress line that rewrites itself only on a terminal; in a pipe, one line a change. With `--json`,
-standard output carries JSON objects, one a line, and nothing else.
+Colour, and a progress line that rewrites itself, only on a terminal; in a pipe, progress is one line per change. With
+`--json`, standard output carries JSON objects, one a line, and nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _CLEAR = "\r\x1b[K"
 
 
 def plain(text: object) -> str:
-    """`text` without control characters: what a file or the daemon names must not command the terminal."""
+    """Return `text` without control characters: names from files or the daemon must not control the terminal."""
     return "".join(char if char.isprintable() else "\ufffd" for char in str(text))
 
 
@@ -27,7 +27,7 @@ class Output:
     """The two streams of a command.
 
     as_json  answers are objects; text is kept off standard output
-    closed   the reader of standard output has gone (`| head`); what is printed from now on is lost, and no error
+    closed   the reader of standard output has gone (`| head`); later output is dropped without an error
     """
 
     def __init__(self, as_json: bool, stdout: TextIO, stderr: TextIO) -> None:
@@ -38,56 +38,56 @@ class Output:
         self._live = stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._colour = stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self._progress = ""
-        self._standing = False
+        self._progress_shown = False
 
     def line(self, text: str = "") -> None:
-        """One line of the answer for a person; nothing with `--json`."""
+        """Print one line of the answer for a person; nothing with `--json`."""
         if not self.as_json:
             self._write(f"{text}\n")
 
     def object(self, value: Mapping[str, Any]) -> None:
-        """One object of the answer for a program; nothing without `--json`."""
+        """Print one object of the answer for a program; nothing without `--json`."""
         if self.as_json:
             self._write(json.dumps(value, ensure_ascii=False) + "\n")
 
     def raw(self, text: str) -> None:
-        """`text` as it is, whatever the mode: a document that was asked for on standard output."""
+        """Print `text` as it is, whatever the mode: a document that was asked for on standard output."""
         self._write(text)
 
     def note(self, text: str) -> None:
-        """One line for a person on standard error, whatever the mode."""
+        """Print one line for a person on standard error, whatever the mode."""
         self.clear()
-        self._complain(f"{text}\n")
+        self._write_error(f"{text}\n")
 
     def progress(self, text: str) -> None:
-        """What goes on just now: rewrites its line on a terminal, else a line on standard error for each change.
+        """Show what is currently going on: rewrites its line on a terminal, else a line on standard error per change.
 
-        With `--json` only on a terminal, where it is wiped before the answer.
+        With `--json` only on a terminal, where it is cleared before the answer.
         """
-        if text == self._progress and (self._standing or not self._live):
+        if text == self._progress and (self._progress_shown or not self._live):
             return
         if self._live:
-            self._complain(_CLEAR + text)
-            self._standing = True
+            self._write_error(_CLEAR + text)
+            self._progress_shown = True
         elif not self.as_json:
-            self._complain(f"{text}\n")
+            self._write_error(f"{text}\n")
         self._progress = text
 
     def clear(self) -> None:
-        """Wipes the progress line, if one stands."""
-        if self._standing:
-            self._complain(_CLEAR)
-            self._standing = False
+        """Clear the progress line, if one is shown."""
+        if self._progress_shown:
+            self._write_error(_CLEAR)
+            self._progress_shown = False
 
     def style(self, text: str, *names: str) -> str:
-        """`text` in colour where there is any: bold, dim, red, green, yellow."""
+        """Return `text` in colour where that is possible: bold, dim, red, green, yellow."""
         if not self._colour or not names:
             return text
         return f"\x1b[{';'.join(_STYLES[name] for name in names)}m{text}\x1b[0m"
 
     def failure(self, error: VoiceauthError) -> None:
-        """One line on standard error for each line of the error (a refused configuration has many); with `--json` also
-        an object on standard output."""
+        """Print each line of the error on standard error (a refused configuration has many); with `--json` also an
+        object on standard output."""
         for line in str(error).splitlines() or ["no details"]:
             self.note(f"voiceauth: {plain(line)}")
         self.object({"error": {"reason": error.reason, "message": str(error)}})
@@ -101,31 +101,31 @@ class Output:
             self._stdout.flush()
         except BrokenPipeError:
             self.closed = True
-            silence(self._stdout)
+            redirect_to_null(self._stdout)
         except (OSError, UnicodeEncodeError) as problem:
             self.closed = True
-            silence(self._stdout)
+            redirect_to_null(self._stdout)
             raise StorageError(f"cannot write the answer to standard output: {problem}") from problem
 
-    def _complain(self, text: str) -> None:
+    def _write_error(self, text: str) -> None:
         try:
             self._stderr.write(text)
             self._stderr.flush()
-        except (OSError, ValueError):  # nobody can be told that nobody can be told
+        except (OSError, ValueError):  # there is no other place to report this
             pass
 
 
-def silence(stream: TextIO) -> None:
-    """Points `stream` at nothing, so that the flush at the interpreter's end finds no broken pipe."""
+def redirect_to_null(stream: TextIO) -> None:
+    """Redirect `stream` to /dev/null, so that the flush at the end of the process finds no broken pipe."""
     try:
         descriptor = stream.fileno()
     except (OSError, ValueError):
         return
-    nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, descriptor)
-    os.close(nothing)
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
 
 
 def standard_output(as_json: bool) -> Output:
-    """The output of this process."""
+    """Return the output of this process."""
     return Output(as_json, sys.stdout, sys.stderr)

@@ -1,34 +1,33 @@
-"""The password of whose voice it is, where the daemon wants to be shown that the owner is there."""
+"""The owner's password, where the daemon wants proof that the owner of a voice is present."""
 
 from __future__ import annotations
 
-import getpass
 import os
-import pwd
 import shlex
-import sys
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from itertools import chain, islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
+from voiceauthd.client import Client
 from voiceauthd.errors import DeniedError, NotRunningError
 from voiceauthd.protocol.paths import find_socket, proof_socket
 from voiceauthd.terminal.output import Output, plain
+from voiceauthd.terminal.typed_secret import typed_secret
+from voiceauthd.users import user_name
 
 TRIES = 3
-"""Passwords that are asked for, as `sudo` does."""
+"""Passwords that are asked for, as many as `sudo` asks for."""
 
 Result = TypeVar("Result")
 
 
 def with_proof(call: Callable[..., Result], socket: str | None, output: Output, command: tuple[str, ...]) -> Result:
-    """What `call()` gives, or, if the daemon wants a proof, `call(proof=…)` once somebody has typed the password.
+    """Return the result of `call()`, or, if the daemon wants a proof, of `call(proof=…)` once the password is typed.
 
     socket   the daemon's, as given by `--socket`
-    command  of `voiceauth`, which an administrator may type instead
+    command  of `voiceauth`, which an administrator may run instead
 
-    Raises what `call` does; `DeniedError`, reason `proof_needed`, where no password can be asked for, and
+    Raises what `call` raises; `DeniedError`, reason `proof_needed`, where no password can be asked for, and
     `wrong_password` after three.
     """
     try:
@@ -41,8 +40,20 @@ def with_proof(call: Callable[..., Result], socket: str | None, output: Output, 
     )
 
 
+def call_with_proof(
+    socket: str | None, output: Output, command: tuple[str, ...], method: str, **parameters: object
+) -> dict[str, Any]:
+    """Call a method of the daemon through `with_proof`, and return its reply."""
+    with Client(socket) as client:
+
+        def call(**proof: str) -> dict[str, Any]:
+            return client.call(method, **parameters, **proof)
+
+        return with_proof(call, socket, output, command)
+
+
 def begun(replies: Iterable[Result]) -> Iterator[Result]:
-    """The same replies, once the first has come: a call that is refused is refused here."""
+    """Return the same replies once the first has arrived, so that a refused call raises here."""
     rest = iter(replies)
     return chain(list(islice(rest, 1)), rest)
 
@@ -52,12 +63,17 @@ def _proof(path: str, output: Output, instead: str) -> str:
 
     if not os.path.exists(path):
         raise DeniedError(
-            f"a voice is changed by its owner's password, and nothing asks for it here: an administrator must do this, "
-            f"`{instead}` (`systemctl start voiceauthd-proof.socket` lets owners do it)",
+            f"changing a voice takes its owner's password, and the service that checks it does not run: an "
+            f"administrator must do this, `{instead}` (`systemctl start voiceauthd-proof.socket` lets owners do it)",
             "proof_needed",
         )
+    nobody = DeniedError(
+        f"changing a voice takes its owner's password, and nobody can be asked here: run this in a terminal, or "
+        f"`{instead}`",
+        "proof_needed",
+    )
     for left in reversed(range(TRIES)):
-        password = _asked(instead)
+        password = typed_secret(f"Password of {plain(user_name(os.geteuid()))}: ", nobody)
         try:
             return prove(password, path)
         except DeniedError as denied:
@@ -68,27 +84,3 @@ def _proof(path: str, output: Output, instead: str) -> str:
         except NotRunningError as problem:
             raise NotRunningError(f"{problem}; an administrator can do this: `{instead}`", problem.reason) from problem
     raise DeniedError(f"wrong password, {TRIES} times", "wrong_password")
-
-
-def _asked(instead: str) -> str:
-    """The terminal is asked even where standard input is a pipe; that it shows what is typed is no way to go on."""
-    nobody = DeniedError(
-        f"a voice is changed by its owner's password, and nobody is there to be asked: run this in a terminal, or "
-        f"`{instead}`",
-        "proof_needed",
-    )
-    if not (sys.stdin.isatty() or sys.stderr.isatty()):
-        raise nobody
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", getpass.GetPassWarning)
-            return getpass.getpass(f"Password of {plain(_user())}: ", sys.stderr)
-    except (getpass.GetPassWarning, EOFError, OSError):
-        raise nobody from None
-
-
-def _user() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:
-        return f"uid {os.geteuid()}"

@@ -1,4 +1,4 @@
-"""How good a profile is, in words: the `rating` of type Profile."""
+"""A profile's quality in words: the `rating` of type Profile."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _COLOURS = {"good": "green", "fair": "yellow", "poor": "red"}
 
 
 def grade(profile: Mapping[str, Any], output: Output) -> str:
-    """The grade and what it rests on, on one line; a hyphen for a daemon that does not rate."""
+    """Return the grade and its grounds on one line; a hyphen if the daemon does not rate."""
     rating = profile.get("rating") or {}
     word = plain(rating.get("grade") or "-")
     grounds = []
@@ -26,7 +26,7 @@ def grade(profile: Mapping[str, Any], output: Output) -> str:
 
 
 def advice(profile: Mapping[str, Any]) -> list[str]:
-    """What would make the profile better, what matters most first; the commands can be run as they are."""
+    """Return how to improve the profile, most important first; the commands can be run as they are."""
     name = shlex.quote(plain(profile.get("name")))
     rating = profile.get("rating") or {}
     return [plain(each).replace("enroll NAME", f"enroll {name}") for each in rating.get("advice") or ()]
