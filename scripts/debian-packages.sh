@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs the Debian packages named, those that are missing, with sudo when not root.
-# Ends with 1 if some are still missing afterwards, and says which. Without apt it only names them.
+# Install the named Debian packages that are missing, with sudo if not root.
+# Exits with 1 if some are still missing afterwards, and lists them. Without apt it only lists them.
 set -euo pipefail
 
 missing() {
@@ -12,7 +12,7 @@ missing() {
 }
 
 if ! command -v apt-get >/dev/null || ! command -v dpkg-query >/dev/null; then
-    echo "no apt here; make sure that you have what Debian calls: $*" >&2
+    echo "apt is not available; install the equivalents of these Debian packages: $*" >&2
     exit 0
 fi
 
@@ -22,7 +22,7 @@ mapfile -t wanted < <(missing "$@")
 as_root=()
 if [ "$(id -u)" -ne 0 ]; then
     if ! command -v sudo >/dev/null; then
-        echo "not root, and no sudo; ask an administrator for: apt-get install ${wanted[*]}" >&2
+        echo "not root, and sudo is not available; as root, run: apt-get install ${wanted[*]}" >&2
         exit 1
     fi
     as_root=(sudo)
@@ -30,7 +30,7 @@ fi
 
 echo "installing ${wanted[*]}" >&2
 install=("${as_root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends)
-# The package lists may be absent or old; they are fetched only when that turns out to be so.
+# The package lists may be missing or out of date; update them only if the installation fails.
 "${install[@]}" "${wanted[@]}" </dev/null >/dev/null 2>&1 ||
     { "${as_root[@]}" apt-get update -qq </dev/null && "${install[@]}" "${wanted[@]}" </dev/null >/dev/null; } ||
     true

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Prints the path of a Python that can make our virtual environment: 3.11 or newer, with ensurepip.
+# Print the path of a Python that can create the virtual environment: 3.11 or newer, with ensurepip.
 #
-#     find-python.sh            for a checkout: $PYTHON, else what `python3` is, else the newest there is
-#     find-python.sh system     for an installation: the system's own first, and never one below a home folder, which
-#                               the service (ProtectHome=) cannot see
+#     find-python.sh            for a checkout: $PYTHON, else `python3`, else the newest one
+#     find-python.sh system     for an installation: prefer the system's own, and never use one below a home folder,
+#                               which the service (ProtectHome=) cannot see
 #
-# Debian keeps ensurepip in python3-venv: if that is all that is missing, it is installed.
+# On Debian, ensurepip is in the package python3-venv; if only that is missing, it is installed.
 set -euo pipefail
 here=$(dirname "$0")
 for_system=${1:-}
@@ -13,7 +13,7 @@ for_system=${1:-}
 new_enough() { "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
 can_make_venv() { "$1" -c 'import ensurepip, venv' 2>/dev/null; }
 
-# The interpreter behind a link or a virtual environment, below a home folder?
+# Whether the real interpreter, behind links and virtual environments, is below a home folder.
 in_a_home() {
     local base
     base=$("$1" -c 'import os, sys; print(os.path.realpath(sys.base_prefix))')
@@ -36,7 +36,7 @@ for candidate in "${candidates[@]}"; do
         continue
     fi
     if ! can_make_venv "$path"; then
-        # Only the system's own Python gets the missing module from Debian.
+        # The Debian package adds the module only to the system's own Python.
         [ "$(readlink -f "$path")" = "$(readlink -f /usr/bin/python3)" ] || continue
         "$here/debian-packages.sh" python3-venv >&2 && can_make_venv "$path" || continue
     fi
@@ -45,10 +45,10 @@ for candidate in "${candidates[@]}"; do
 done
 
 if [ ${#hidden[@]} -gt 0 ]; then
-    echo "${hidden[*]} lies below a home folder, which the service cannot see (ProtectHome=yes)." >&2
+    echo "${hidden[*]} is below a home folder, which the service cannot see (ProtectHome=yes)." >&2
     echo "Install a system Python: apt-get install python3 python3-venv" >&2
 else
-    echo "no Python 3.11 or newer that can make a virtual environment (tried: ${candidates[*]})." >&2
+    echo "no Python 3.11 or newer that can create a virtual environment (tried: ${candidates[*]})." >&2
     echo "Install one (Debian 12: apt-get install python3 python3-venv), or name it: make PYTHON=/path/to/python3" >&2
 fi
 exit 1

@@ -1,7 +1,7 @@
-"""What a hostile client sends: calls made from the interface files, spoilt in bytes, tokens and framing.
+"""Fuzzing input: calls generated from the interface files, mutated in bytes, tokens and framing.
 
 Everything follows from a seed and a number: `Maker(seed).case(number)` gives the same bytes on every machine and in
-every run. A new method of an interface file is in the mix without a word here.
+every run. New methods in the interface files are included automatically.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ from voiceauthd.protocol.varlink_language import (
 from voiceauthd.protocol.wire import LINE, MAX_DEPTH, MAX_MESSAGE, NUL
 
 CLAIM = "the-claim-of-this-test"
-"""As long as a real claim, so that whoever knows a real one can put it in its place."""
+"""A placeholder as long as a real claim, which a test can replace by a real one."""
 
 NOBODY = "Nobody"
 PEOPLE = (NOBODY, NOBODY, "Fuzz", "games", "Ralph", "root")
-"""Names that a case asks for; half of the time one that is never enrolled."""
+"""Names used in calls; a third of them is never enrolled."""
 
 NASTY_TEXTS = (
     "", "\0", "\n", "a\nvoiceauthd: INFO: a line of somebody else's", "\r", "\x1b[2J", "\x7f", "\u2028", "\u202e",
@@ -89,7 +89,7 @@ KEYS = (
     "a\nb",
     "x" * 99,
 )
-"""Of a message, and some that none has."""
+"""Keys of messages, and some that no message has."""
 
 ODD_ENDS = (b"\0", b"\n", b"\r\n", b"\n\0", b"\0\n", b"\n\n\n", b"", b" \n", b"\n\xef\xbb\xbf")
 
@@ -100,7 +100,7 @@ Message = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What one connection sends. `chunks`: how it is cut; `mutated`: how many messages differ from valid ones."""
+    """The input of one connection, split into `chunks`. `mutated`: how many messages differ from valid ones."""
 
     seed: int
     number: int
@@ -109,11 +109,11 @@ class Case:
 
     @property
     def whole(self) -> bytes:
-        """All that is sent."""
+        """The whole input."""
         return b"".join(self.chunks)
 
     def __str__(self) -> str:
-        """For a failure: enough to have it again."""
+        """The description in a failure: enough to reproduce the case."""
         shown = self.whole if len(self.whole) <= 4000 else self.whole[:4000] + b"..."
         return f"Maker({self.seed}).case({self.number}), {len(self.whole)} bytes: {shown!r}"
 
@@ -121,9 +121,9 @@ class Case:
 class Maker:
     """Makes cases.
 
-    texts     for strings by the name of their field, in the place of made-up ones: {"document": (...,)}
-    replies   make what a daemon says, not what a client does
-    messages  in a case, at most
+    texts     values for string fields by field name, instead of random ones: {"document": (...,)}
+    replies   make messages of a daemon instead of a client
+    messages  maximum number in a case
     spoilt    the share of messages that are mutated
     """
 
@@ -146,7 +146,7 @@ class Maker:
         }
         self._texts.setdefault("interface", (VARLINK, VOICEAUTHD))
         self._replies = replies
-        self._most = messages
+        self._max_messages = messages
         self._spoilt = spoilt
         self._names = [
             (interface, name, error)
@@ -156,9 +156,9 @@ class Maker:
         ]
 
     def case(self, number: int) -> Case:
-        """The case of this number."""
+        """Return the case with this number."""
         rng = random.Random(f"{self._seed}/{number}")
-        count = 1 if rng.random() < 0.2 else rng.randint(1, self._most)
+        count = 1 if rng.random() < 0.2 else rng.randint(1, self._max_messages)
         end = NUL if rng.random() < 0.5 or self._replies else LINE
         parts: list[bytes] = [rng.choice((b"\n", b"\r\n \n", b"\xef\xbb\xbf"))] if rng.random() < 0.05 else []
         mutated = 0
@@ -174,7 +174,7 @@ class Maker:
         return Case(self._seed, number, _cut(rng, b"".join(parts)), mutated)
 
     def message(self, rng: random.Random) -> tuple[bytes, bool]:
-        """One message, and whether it differs from what it should be."""
+        """Return one message, and whether it differs from a valid one."""
         raw = valid = self._valid(rng)
         if rng.random() >= self._spoilt:
             return raw, False
@@ -208,10 +208,10 @@ class Maker:
         return json.dumps(message, ensure_ascii=rng.random() < 0.5, separators=separators).encode()
 
     def _value(self, rng: random.Random, kind: Type, declared: Declarations, field: str) -> Any:
-        """A value of a type, or, where texts and numbers are concerned, nearly one."""
+        """Return a value of a type; texts and numbers may be unusual or out of range."""
         match kind:
             case Nullable(element):
-                # What may be left out and how long to wait are given nearly always: else each call would take seconds.
+                # A timeout is nearly always given: otherwise each call would take seconds.
                 absent = rng.random() < (0.01 if field == "timeout" else 0.4)
                 return None if absent else self._value(rng, element, declared, field)
             case Named(name):
@@ -275,7 +275,7 @@ def _truncate(rng: random.Random, raw: bytes) -> bytes:
 
 
 def _token(rng: random.Random, raw: bytes) -> bytes:
-    """Another token in the place of one, most often of a value."""
+    """Replace one token by another, most often a value."""
     tokens = _TOKEN.findall(raw) or [b""]
     values = [
         index for index, token in enumerate(tokens) if index and tokens[index - 1] == b":" and token not in (b"{", b"[")
@@ -286,7 +286,7 @@ def _token(rng: random.Random, raw: bytes) -> bytes:
 
 
 def _shuffle(rng: random.Random, raw: bytes) -> bytes:
-    """A token that is missing, twice there, or in another's place."""
+    """Remove, duplicate or swap tokens."""
     tokens = _TOKEN.findall(raw) or [b""]
     one, other = rng.randrange(len(tokens)), rng.randrange(len(tokens))
     match rng.randrange(3):
@@ -300,7 +300,7 @@ def _shuffle(rng: random.Random, raw: bytes) -> bytes:
 
 
 def _add_key(rng: random.Random, raw: bytes) -> bytes:
-    """A key that is unknown, or there already."""
+    """Add a key that is unknown, or already there."""
     opened = [match.end() for match in re.finditer(rb"\{", raw)]
     if not opened:
         return raw
@@ -327,7 +327,7 @@ def _slice(rng: random.Random, raw: bytes) -> tuple[int, int]:
 
 
 def _inflate(rng: random.Random, raw: bytes) -> bytes:
-    """As long as a message may be, or nearly so, in the place of a value."""
+    """Replace a value by one that makes the message as long as allowed, or nearly so."""
     tokens = _TOKEN.findall(raw)
     values = [index for index, token in enumerate(tokens) if token[:1] == b'"' and index and tokens[index - 1] == b":"]
     if not values:
@@ -347,7 +347,7 @@ def _oversized(rng: random.Random, end: bytes) -> bytes:
 
 
 def _cut(rng: random.Random, stream: bytes) -> tuple[bytes, ...]:
-    """All at once, in a few pieces, or byte by byte."""
+    """Split a stream: not at all, into a few pieces, or byte by byte."""
     if len(stream) < 2 or rng.random() < 0.5:
         return (stream,)
     if len(stream) < 600 and rng.random() < 0.05:

@@ -1,7 +1,7 @@
-"""A PAM of the test's own: its /etc/pam.d, accounts and passwords, seen only by what is run in it.
+"""A private PAM for tests: its /etc/pam.d, accounts and passwords are visible only to commands run in it.
 
-Each command runs in a mount namespace of its own, in which files of the test's lie over the machine's. The machine's
-own /etc is never written. Needs root, `unshare` (util-linux) and, for most, `pamtester` or `sudo`.
+Each command runs in a mount namespace of its own, in which the test's files are mounted over the machine's. The
+machine's /etc is never written. Needs root, `unshare` (util-linux) and, for most tests, `pamtester` or `sudo`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 OVERLAID = ("passwd", "shadow", "group", "nsswitch.conf", "sudoers")
-"""Files of /etc that a room has of its own. /etc/pam.d is a folder of its own, too."""
+"""The files of /etc that are replaced, besides the folder /etc/pam.d."""
 
 MOUNT = """
 set -eu
@@ -36,11 +36,11 @@ auth    required  pam_permit.so
 account required  pam_unix.so
 session required  pam_permit.so
 """
-"""What a machine without a voice has: the password of the account decides."""
+"""The stack of a machine without voices: the password of the account decides."""
 
 
 def what_is_missing(*programs: str) -> str | None:
-    """Why there can be no room here, or None. `programs`: what is to be run in it."""
+    """Return why no private PAM is possible here; None if it is. `programs`: commands that tests run in it."""
     if os.geteuid() != 0:
         return "no private PAM: needs root, for a mount namespace"
     for program in ("unshare", "openssl", *programs):
@@ -55,13 +55,13 @@ def what_is_missing(*programs: str) -> str | None:
 
 
 def hashed(password: str) -> str:
-    """As it stands in /etc/shadow."""
+    """Return the hash of a password as in /etc/shadow."""
     command = ["openssl", "passwd", "-6", "-stdin"]
     return subprocess.run(command, input=password, capture_output=True, text=True, check=True).stdout.strip()
 
 
 class PamRoom:
-    """`folder` is the test's own, and readable by all accounts that commands run as."""
+    """A private PAM in `folder`, which every account that commands run as can read."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -79,13 +79,13 @@ class PamRoom:
         self.service("other", "auth required pam_deny.so\naccount required pam_deny.so\n")
 
     def service(self, name: str, text: str) -> Path:
-        """Writes a service file; gives its path outside of the room."""
+        """Write a service file, and return its path outside the namespace."""
         file = self.folder / "pam.d" / name
         file.write_text(text, encoding="utf-8")
         return file
 
     def account(self, name: str, uid: int, password: str, *, sudo: bool = False) -> None:
-        """Makes an account with a group of its own. `sudo`: it may become root by its own password."""
+        """Create an account with its own group. `sudo`: it may become root with its own password."""
         self._append("passwd", f"{name}:x:{uid}:{uid}::/nonexistent:/bin/sh\n")
         self._append("group", f"{name}:x:{uid}:\n")
         self._append("shadow", f"{name}:{hashed(password)}:20000:0:99999:7:::\n")
@@ -93,7 +93,7 @@ class PamRoom:
             self._append("sudoers", f"{name} ALL=(ALL) ALL\n")
 
     def command(self, *words: str) -> list[str]:
-        """The words that run a command in this room, as root."""
+        """Return the command line that runs a command in the namespace, as root."""
         return ["unshare", "--mount", "sh", "-c", MOUNT, "room", str(self.folder), *words]
 
     def run(
@@ -104,9 +104,9 @@ class PamRoom:
         env: Mapping[str, str] | None = None,
         seconds: float = 30.0,
     ) -> subprocess.CompletedProcess[str]:
-        """Runs a command in the room, as root or as `uid`, and gives how it ended.
+        """Run a command in the namespace, as root or as `uid`, and return its result.
 
-        typed  its standard input: for pamtester, the answers to its prompts, a line each
+        typed  its standard input: for pamtester, the answers to its prompts, one per line
         """
         become = [] if uid is None else ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups"]
         return subprocess.run(
@@ -122,7 +122,7 @@ class PamRoom:
     def authenticate(
         self, service: str, user: str, typed: str = "", operations: Sequence[str] = ("authenticate",), **items: str
     ) -> subprocess.CompletedProcess[str]:
-        """Asks PAM by pamtester: exit code 0 if it let `user` in. `items`: "rhost", "tty", "ruser"."""
+        """Run pamtester: its exit code is 0 if PAM granted `user` access. `items`: "rhost", "tty", "ruser"."""
         options = [word for name, value in items.items() for word in ("-I", f"{name}={value}")]
         return self.run("pamtester", *options, service, user, *operations, typed=typed)
 
@@ -133,7 +133,7 @@ class PamRoom:
 
 @pytest.fixture
 def pam_room():
-    """A `PamRoom` of the test's own; skips where there can be none."""
+    """A `PamRoom` for one test; skips if none is possible here."""
     missing = what_is_missing("pamtester")
     if missing is not None:
         pytest.skip(missing)

@@ -1,4 +1,4 @@
-"""The service that asks for passwords, as systemd would start it, in a private PAM; and its callers, as other users."""
+"""The proof service, started as systemd would start it, in a private PAM; and its callers, as other users."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import pytest
 from pam_room import PamRoom
 
 PYTHON = Path("/usr/bin/python3")
-"""The system's: other users may not look into this project's environment."""
+"""The system's Python: other users may not read this project's virtual environment."""
 
 ANN, BOB, STRANGER = 61_001, 61_002, 61_009
 """Two accounts with passwords, and a user without an account."""
@@ -30,7 +30,7 @@ QUICK = """\
 auth    required  pam_unix.so nodelay
 account required  pam_unix.so
 """
-"""A wrong password is answered at once, which a machine in use must not do."""
+"""A wrong password is answered without a delay, which a real machine must not do."""
 
 CALLER = """
 import socket, sys
@@ -48,7 +48,7 @@ sys.stdout.buffer.write(answer)
 
 @pytest.fixture
 def sockets() -> Iterator[Path]:
-    """A folder that nobody but root could put a socket into, nor into one above it."""
+    """A folder in which only root could have put a socket, also considering the folders above it."""
     folder = Path(tempfile.mkdtemp(prefix="voiceauthd-", dir="/run"))
     folder.chmod(0o755)
     yield folder
@@ -59,19 +59,19 @@ Vouch = Callable[[dict[str, Any]], bytes]
 
 
 def what_is_missing() -> str | None:
-    """Why nobody can call as another user here, or None."""
+    """Return why calls as another user are not possible here; None if they are."""
     if shutil.which("setpriv") is None or not PYTHON.exists():
         return "needs setpriv (util-linux) and the system's python3, to call as other users"
     return None
 
 
 def good(_request: dict[str, Any]) -> bytes:
-    """What the daemon answers to Vouch."""
-    return b'{"parameters":{"proof":"what the daemon made","expires":60.0}}\0'
+    """Return the daemon's answer to Vouch."""
+    return b'{"parameters":{"proof":"the daemon\'s proof","expires":60.0}}\0'
 
 
 class FakeDaemon:
-    """Answers every call with `answer`; `requests` are those that came, and `callers` the users they came from."""
+    """Answers every call with `answer`; records `requests`, and the uids that made them in `callers`."""
 
     def __init__(self, path: Path, answer: Vouch = good) -> None:
         self.path, self.answer = path, answer
@@ -100,9 +100,9 @@ class FakeDaemon:
 
 
 class ProofService:
-    """Starts `voiceauthd-prove` for each connection to `path`, in `room`; `log` is what they all said.
+    """Starts `voiceauthd-prove` for each connection to `path`, in `room`; `log` is the log of all of them.
 
-    before  Python that runs before it, with its module as `prove`
+    before  Python code that runs first, with the module as `prove`
     """
 
     def __init__(self, room: PamRoom, daemon: Path, path: Path, before: str = "") -> None:
@@ -130,31 +130,31 @@ class ProofService:
             self.codes.append(process.wait(60))
 
     def send(self, uid: int, message: bytes) -> bytes:
-        """All that a user is answered who sends this, or nothing at all."""
+        """Send a message as a user, and return the whole answer, which may be empty."""
         done = as_user(uid, str(PYTHON), "-I", "-c", CALLER, str(self.path), given=message)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     def ask(self, uid: int, password: object, **others: object) -> dict[str, Any]:
-        """The answer to Prove."""
+        """Return the answer to Prove."""
         call = {"method": "org.voiceauthd.proof.Prove", "parameters": {"password": password, **others}}
         answer = self.send(uid, json.dumps(call).encode() + b"\n")
         assert answer.endswith(b"\n"), answer
         return json.loads(answer)
 
     def proof(self, uid: int, password: str) -> str:
-        """The proof that the right password gives."""
+        """Return the proof for the right password."""
         return str(self.ask(uid, password)["parameters"]["proof"])
 
 
 def as_user(uid: int, *command: str, given: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    """Runs a command as another user, outside of the room."""
+    """Run a command as another user, outside the private PAM."""
     become: Sequence[str] = () if uid == 0 else ("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups")
     return subprocess.run([*become, *command], input=given, capture_output=True, timeout=60, check=False, cwd="/")
 
 
 def call_as(uid: int, path: Path, method: str, /, **parameters: object) -> dict[str, Any]:
-    """What a user is answered by the daemon on `path`."""
+    """Return the answer of the daemon on `path` to a user's call."""
     call = json.dumps({"method": f"org.voiceauthd.{method}", "parameters": parameters}).encode() + b"\n"
     done = as_user(uid, str(PYTHON), "-I", "-c", CALLER, str(path), given=call)
     assert done.returncode == 0, done.stderr
@@ -163,7 +163,7 @@ def call_as(uid: int, path: Path, method: str, /, **parameters: object) -> dict[
 
 
 def furnish(room: PamRoom) -> None:
-    """Makes the accounts, and the service file that `install` would put there."""
+    """Create the accounts, and the service file that `make install` would create."""
     room.service("voiceauthd", QUICK)
     room.account("ann", ANN, ANNS)
     room.account("bob", BOB, BOBS)

@@ -1,4 +1,4 @@
-"""Audit logs to look at and to tamper with."""
+"""Audit logs for tests to read and tamper with."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from voiceauthd.audit.reading import read
 from voiceauthd.audit.verify import Verdict, verify
 
 SIZE = 1024
-"""Bytes of a file: three lines."""
+"""Maximum bytes of a file: three lines."""
 
 ACCEPT = Entry("Verify", "accept", "match", 1000, "alice", 77, "alice", detail="unlock")
 
 
 def log_of(folder: Path, lines: int, *, size: int = SIZE, files: int = 1000) -> Path:
-    """A log of so many lines, closed."""
+    """Write a log with this many lines, and close it."""
     log = AuditLog(folder, size, files)
     log.open()
     for number in range(lines):
@@ -26,7 +26,7 @@ def log_of(folder: Path, lines: int, *, size: int = SIZE, files: int = 1000) -> 
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files of lines, the oldest first."""
+    """Return the files of the log, oldest first."""
     return sorted(folder.glob("audit-*.jsonl"))
 
 

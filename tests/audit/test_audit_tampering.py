@@ -1,4 +1,4 @@
-"""Whatever somebody does to the audit log is found, and named."""
+"""Every kind of tampering with the audit log is found and named."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def log(tmp_path: Path) -> Path:
 
 
 def edit(file: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
-    """Changes the lines of a file, which keep their newlines."""
+    """Change the lines of a file, which include their newlines."""
     file.write_bytes(b"".join(change(file.read_bytes().splitlines(keepends=True))))
 
 
@@ -39,7 +39,7 @@ def test_a_changed_line(log: Path) -> None:
     assert (damage.kind, damage.file, damage.line) == ("changed", files_of(log)[2].name, 2)
 
 
-def test_a_changed_line_with_a_hash_of_its_own(log: Path) -> None:
+def test_a_changed_line_with_a_new_hash(log: Path) -> None:
     def forge(lines: list[bytes]) -> list[bytes]:
         old = json.loads(lines[1])
         return [lines[0], encode_line(old["seq"], Entry("Verify", "accept", "match"), old["prev"])[0], *lines[2:]]
@@ -49,14 +49,14 @@ def test_a_changed_line_with_a_hash_of_its_own(log: Path) -> None:
     assert (damage.kind, damage.line) == ("unchained", 3)
 
 
-def test_removed_lines(log: Path) -> None:
+def test_a_removed_line(log: Path) -> None:
     edit(files_of(log)[2], lambda lines: [lines[0], *lines[2:]])
     (damage,) = verify(log).damage
     assert (damage.kind, damage.line) == ("removed", 2)
     assert "line 8 is missing" in damage.text
 
 
-def test_the_end_of_a_file_in_the_middle(log: Path) -> None:
+def test_a_truncated_file_in_the_middle(log: Path) -> None:
     edit(files_of(log)[2], lambda lines: lines[:-1])
     (damage,) = verify(log).damage
     assert (damage.kind, damage.file) == ("missing_file", files_of(log)[3].name)
@@ -67,7 +67,7 @@ def test_a_missing_file_in_the_middle_and_at_the_beginning(log: Path) -> None:
     first, _, third, *_ = files_of(log)
     third.unlink()
     (damage,) = verify(log).damage
-    assert (damage.kind, damage.text.endswith("lines 7 to 9 are not there")) == ("missing_file", True)
+    assert (damage.kind, damage.text.endswith("lines 7 to 9 are missing")) == ("missing_file", True)
     first.unlink()
     assert [damage.kind for damage in verify(log).damage] == ["missing_file"] * 2
 
@@ -93,7 +93,7 @@ def test_an_inserted_line(log: Path) -> None:
     assert kinds(verify(log)) == {"inserted", "changed"}
 
 
-def test_a_cut_tail(log: Path) -> None:
+def test_a_truncated_end(log: Path) -> None:
     edit(files_of(log)[-1], lambda lines: lines[:-1])
     assert kinds(verify(log)) == {"cut"}
     files_of(log)[-1].unlink(missing_ok=True)
@@ -103,7 +103,7 @@ def test_a_cut_tail(log: Path) -> None:
     assert f"to {LINES} are missing" in damage.text
 
 
-def test_everything_gone_but_the_head(log: Path) -> None:
+def test_everything_removed_except_the_head(log: Path) -> None:
     for file in files_of(log):
         file.unlink()
     (damage,) = verify(log).damage
@@ -125,7 +125,7 @@ def test_a_head_that_is_missing_changed_ahead_or_behind(log: Path, tmp_path: Pat
     assert kinds(verify(log)) == {"head_behind", "unchained"}
 
 
-def test_a_whole_new_log_is_found_by_the_old_head_and_by_an_anchor(log: Path, tmp_path: Path) -> None:
+def test_a_completely_new_log_is_found_by_the_old_head_and_by_an_anchor(log: Path, tmp_path: Path) -> None:
     other = log_of(tmp_path / "other", LINES)
     anchor = Anchor(LINES, verify(log).hash)
     assert verify(log, anchor).whole
@@ -133,24 +133,24 @@ def test_a_whole_new_log_is_found_by_the_old_head_and_by_an_anchor(log: Path, tm
         file.write_bytes((other / file.name).read_bytes())
     assert kinds(verify(log)) == {"unchained"}
     (log / "head").write_bytes((other / "head").read_bytes())
-    assert verify(log).whole  # nothing in the folder can tell
+    assert verify(log).whole  # nothing in the folder can reveal it
     assert kinds(verify(log, anchor)) == {"anchor"}
     assert kinds(verify(log, Anchor(LINES + 1, NO_HASH))) == {"anchor"}
 
 
-def test_going_on_after_tampering_hides_nothing(log: Path) -> None:
+def test_continuing_after_tampering_hides_nothing(log: Path) -> None:
     edit(files_of(log)[-1], lambda lines: lines[:-1])
     found = verify(log).damage
     log_of(log, 30)
     verdict = verify(log)
     assert kinds(verdict) >= {"removed", "found"}
     assert next(damage for damage in verdict.damage if damage.kind == "found").text.endswith("damaged: cut")
-    assert verdict.last == LINES + 31  # and a line that tells of the damage
+    assert verdict.last == LINES + 31  # including the line that records the damage
     assert found
 
 
 @pytest.mark.parametrize(
-    ("harm", "told"),
+    ("tamper", "reason"),
     [
         (lambda folder: (folder / "head").unlink(), "head_missing"),
         (lambda folder: (folder / "head").write_text("no"), "head_changed"),
@@ -159,21 +159,23 @@ def test_going_on_after_tampering_hides_nothing(log: Path) -> None:
         (lambda folder: edit(files_of(folder)[-1], lambda lines: [*lines[:-1], b"x" * 300]), "cut"),
     ],
 )
-def test_the_daemon_says_in_the_log_what_it_found(log: Path, harm: Callable[[Path], object], told: str) -> None:
-    harm(log)
+def test_damage_found_by_the_daemon_is_recorded_in_the_log(
+    log: Path, tamper: Callable[[Path], object], reason: str
+) -> None:
+    tamper(log)
     audit = AuditLog(log, SIZE, 1000)
-    assert audit.end()[2] == told
+    assert audit.end()[2] == reason
     audit.write(ACCEPT)
     assert audit.end()[2] is None
     audit.write(ACCEPT)
     audit.close()
     verdict = verify(log)
     assert "found" in kinds(verdict)
-    assert any(told in damage.text for damage in verdict.damage)
+    assert any(reason in damage.text for damage in verdict.damage)
     assert verdict.last == LINES + 3
 
 
-def test_a_log_that_is_noise_is_damaged_and_its_verdict_is_short(log: Path) -> None:
+def test_the_verdict_about_random_bytes_is_bounded(log: Path) -> None:
     noise = random.Random(1).randbytes(200_000)
     for file in files_of(log)[1:]:
         file.write_bytes(noise)
@@ -182,7 +184,7 @@ def test_a_log_that_is_noise_is_damaged_and_its_verdict_is_short(log: Path) -> N
     assert verdict.more > 0
 
 
-# Any change at all
+# Arbitrary changes
 
 
 @pytest.fixture(scope="module")
@@ -192,7 +194,7 @@ def original(workshop: Path) -> Path:
 
 @st.composite
 def changes(draw: st.DrawFn) -> Callable[[list[bytes]], list[bytes]]:
-    """A change of the whole log, given as its lines. May change nothing."""
+    """A change of the log's lines. It may change nothing."""
     kind = draw(st.sampled_from(["flip", "delete", "swap", "duplicate", "cut", "move", "insert"]))
     one, other = (draw(st.integers(0, LINES - 1)) for _ in range(2))
     if kind == "flip":
@@ -239,7 +241,7 @@ def test_any_change_of_the_files_is_found(
             break
         lines = change(lines)
     rest = list(lines)
-    for file, length in lengths:  # a file keeps its number of lines; the last has what is more
+    for file, length in lengths:  # each file keeps its number of lines; the last one gets the rest
         part, rest = (rest, []) if file == lengths[-1][0] else (rest[:length], rest[length:])
         file.write_bytes(b"".join(part))
         if not part and not lines:
@@ -264,7 +266,7 @@ def test_any_missing_file_is_found(original: Path, workshop: Path, data: st.Data
 
 @given(lines=st.integers(1, 40), size=st.integers(1, 4000), files=st.integers(2, 6), rounds=st.integers(1, 4))
 @settings(max_examples=40, deadline=None)
-def test_rotation_keeps_it_verifiable(workshop: Path, lines: int, size: int, files: int, rounds: int) -> None:
+def test_a_rotated_log_can_be_verified(workshop: Path, lines: int, size: int, files: int, rounds: int) -> None:
     folder = workshop / "rotated"
     shutil.rmtree(folder, ignore_errors=True)
     for _ in range(rounds):

@@ -1,4 +1,4 @@
-"""Daemons for a client to talk to: one that follows a script, and the real server."""
+"""Daemons for client tests: one that follows a script, and the real server."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ DEADLINE = 5.0
 
 
 class Scripted:
-    """A daemon that answers each connection's first call with bytes from a script, and then hangs up or waits."""
+    """A daemon that answers each connection's first call with the next bytes of a script, then disconnects or waits."""
 
     def __init__(self, path: Path, *answers: bytes, hang: bool = False) -> None:
         self.path = path
-        self.asked: list[dict] = []
+        self.calls: list[dict] = []
         self._answers = answers
         self._hang = hang
         self._over = threading.Event()
@@ -51,14 +51,14 @@ class Scripted:
                     if not piece:
                         break
                     data += piece
-                self.asked += [json.loads(part) for part in data.split(b"\0")[:-1]]
+                self.calls += [json.loads(part) for part in data.split(b"\0")[:-1]]
                 connection.sendall(answer)
                 if self._hang:
                     self._over.wait(DEADLINE)
 
 
 class Real:
-    """The real server, with a handler of one line."""
+    """The real server, with the handler of a test."""
 
     def __init__(self, path: Path, handle, config: SocketConfig | None = None) -> None:
         self._path, self._handle, self._config = path, handle, config or SocketConfig()
@@ -88,7 +88,7 @@ def reply(end: bytes = b"\0", **message) -> bytes:
 
 
 def decision(**changes) -> dict:
-    """The final reply of an accepted verification of Ann with the nonce "n"."""
+    """Return the final reply of an accepted verification of Ann with the nonce "n"."""
     return {
         "state": "decided", "outcome": "accept", "reason": "match", "advice": None, "name": "ann", "nonce": "n",
         "net_speech": 2.5, "net_speech_needed": 2.0, "score": None, "margin": None, "threshold": None,

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of `client/`."""
+"""Fixtures for the tests of `client/`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 
 @pytest.fixture(scope="module")
 def fixed():
-    """A folder that nobody else could have put a socket into."""
+    """A folder in which no other user could have put a socket."""
     yield from pam_parts.fixed_folder()
 
 
 @pytest.fixture
 def local():
-    """Skips where whoever runs this is logged in from elsewhere."""
+    """Skip if the tests run in a remote session."""
     pam_parts.need_a_local_session()
 
 

@@ -1,4 +1,4 @@
-"""For tests of `voiceauth-pam`: a daemon that answers as it is told, and a run of the executable."""
+"""Helpers for tests of `voiceauth-pam`: a scripted daemon, and running the executable."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ from voiceauthd.errors import DeniedError
 PROGRAM = Path(sys.executable).with_name("voiceauth-pam")
 
 USER = "games"
-"""An account of every Debian, and not root."""
+"""An account that exists on every Debian, and is not root."""
 
-ASKED = {"PAM_TYPE": "auth", "PAM_USER": USER, "PAM_SERVICE": "login", "PAM_TTY": "tty1"}
+PAM_ENVIRONMENT = {"PAM_TYPE": "auth", "PAM_USER": USER, "PAM_SERVICE": "login", "PAM_TTY": "tty1"}
 
 DEADLINE = 10.0
 """Seconds after which something that should have happened has not."""
 
 Piece = bytes | float
-"""What a daemon sends, or the seconds that it waits in between."""
+"""Bytes that a daemon sends, or seconds that it waits."""
 
 
 def fixed_folder() -> Iterator[Path]:
-    """A folder that nobody else could have put a socket into. Those of pytest lie where everybody writes."""
+    """A folder in which no other user could have put a socket, unlike pytest's own, which are below /tmp."""
     candidates = [os.environ.get("XDG_RUNTIME_DIR"), "/run" if os.geteuid() == 0 else None, os.path.expanduser("~")]
     for candidate in candidates:
         if candidate is None or not os.access(candidate, os.W_OK):
@@ -57,42 +57,42 @@ def fixed_folder() -> Iterator[Path]:
 
 
 def need_a_local_session() -> None:
-    """Skips what `voiceauth-pam` refuses to somebody who is logged in from elsewhere."""
+    """Skip in a remote session, in which `voiceauth-pam` refuses everything."""
     try:
         require_local({})
     except DeniedError as problem:
-        pytest.skip(f"voiceauth-pam asks nobody here: {problem}")
+        pytest.skip(f"voiceauth-pam refuses everything here: {problem}")
 
 
 def message(*, continues: bool = False, error: str | None = None, **parameters: object) -> bytes:
-    whole: dict[str, object] = {"parameters": parameters}
+    content: dict[str, object] = {"parameters": parameters}
     if error is not None:
-        whole["error"] = error
+        content["error"] = error
     elif continues:
-        whole["continues"] = True
-    return json.dumps(whole).encode() + b"\0"
+        content["continues"] = True
+    return json.dumps(content).encode() + b"\0"
 
 
-def accept(asked: Mapping[str, object], **changes: object) -> bytes:
-    """The one answer that lets somebody in; with changes, one that does not."""
-    return message(**decided(asked, **changes))
+def accept(request: Mapping[str, object], **changes: object) -> bytes:
+    """Return the only answer that grants access; with changes, one that does not."""
+    return message(**decided(request, **changes))
 
 
-def decided(asked: Mapping[str, object], **changes: object) -> dict[str, object]:
+def decided(request: Mapping[str, object], **changes: object) -> dict[str, object]:
     return {
-        "state": "decided", "outcome": "accept", "reason": "match", "advice": None, "name": asked["name"],
-        "nonce": asked["nonce"], "net_speech": 2.5, "net_speech_needed": 2.0, "score": 9.0, "margin": 0.4,
-        "threshold": 7.0, "calibrated": True, "policy": asked["policy"], "expires": 10.0,
+        "state": "decided", "outcome": "accept", "reason": "match", "advice": None, "name": request["name"],
+        "nonce": request["nonce"], "net_speech": 2.5, "net_speech_needed": 2.0, "score": 9.0, "margin": 0.4,
+        "threshold": 7.0, "calibrated": True, "policy": request["policy"], "expires": 10.0,
     } | changes  # fmt: skip
 
 
-def progress(asked: Mapping[str, object], state: str = "listening", **changes: object) -> bytes:
-    known: dict[str, object] = {"name": asked["name"], "net_speech": 0.0, "net_speech_needed": 2.0}
-    return message(continues=True, state=state, **(known | changes))
+def progress(request: Mapping[str, object], state: str = "listening", **changes: object) -> bytes:
+    parameters: dict[str, object] = {"name": request["name"], "net_speech": 0.0, "net_speech_needed": 2.0}
+    return message(continues=True, state=state, **(parameters | changes))
 
 
 class Daemon:
-    """Answers every connection's call with what `answer` makes of its parameters, and hangs up if `hang` is False."""
+    """Answers the call on every connection with `answer` of its parameters; `hang` keeps the connection open then."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class Daemon:
         hang: bool = True,
         listening: socket.socket | None = None,
     ) -> None:
-        self.asked: list[dict] = []
+        self.calls: list[dict] = []
         self.path = path
         self._answer, self._hang = answer, hang
         self._over = threading.Event()
@@ -111,7 +111,7 @@ class Daemon:
             self._listening.bind(str(path))
             self._listening.listen()
         self._thread = threading.Thread(target=self._serve)
-        self._talks: list[threading.Thread] = []
+        self._connections: list[threading.Thread] = []
 
     def __enter__(self) -> Daemon:
         self._thread.start()
@@ -120,7 +120,7 @@ class Daemon:
     def __exit__(self, *_: object) -> None:
         self._over.set()
         self._listening.shutdown(socket.SHUT_RDWR)
-        for thread in (self._thread, *self._talks):
+        for thread in (self._thread, *self._connections):
             thread.join(DEADLINE)
         self._listening.close()
         self.path.unlink()
@@ -129,11 +129,11 @@ class Daemon:
         with contextlib.suppress(OSError):
             while True:
                 connection, _ = self._listening.accept()
-                thread = threading.Thread(target=self._talk, args=[connection])
-                self._talks.append(thread)
+                thread = threading.Thread(target=self._answer_call, args=[connection])
+                self._connections.append(thread)
                 thread.start()
 
-    def _talk(self, connection: socket.socket) -> None:
+    def _answer_call(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError):
             data = b""
             while not data.endswith(b"\0"):
@@ -142,7 +142,7 @@ class Daemon:
                     return
                 data += piece
             call = json.loads(data[:-1])
-            self.asked.append(call)
+            self.calls.append(call)
             for step in self._answer(call["parameters"]):
                 if self._over.is_set():
                     return
@@ -160,7 +160,7 @@ class Daemon:
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run ended: its exit status (negative for a signal), the lines it said, and how long it took."""
+    """The result of a run: exit code (negative for a signal), lines of output, duration, standard error."""
 
     code: int
     lines: list[str]
@@ -169,7 +169,7 @@ class Ended:
 
 
 def owner_arguments() -> list[str]:
-    """This process's own user may own the socket."""
+    """Return the arguments that allow this process's user to own the socket."""
     return [] if os.geteuid() == 0 else ["--daemon-user", pwd.getpwuid(os.geteuid()).pw_name]
 
 
@@ -180,11 +180,11 @@ def run(
     environment: Mapping[str, str] | None = None,
     **how: object,
 ) -> Ended:
-    """Runs the executable as pam_exec.so does: with nothing else in the environment."""
+    """Run the executable as pam_exec.so does: with only PAM's variables in the environment."""
     began = time.monotonic()
     ended = subprocess.run(
         [program, "--socket", str(socket_path), *owner_arguments(), *arguments],
-        env=dict(ASKED if environment is None else environment),
+        env=dict(PAM_ENVIRONMENT if environment is None else environment),
         timeout=70,
         check=False,
         **({"stdin": subprocess.DEVNULL, "capture_output": True} | how),
@@ -198,9 +198,9 @@ def run(
 
 
 class Environment:
-    """A Python environment of its own with a copy of what `voiceauth-pam` is made of, to be broken."""
+    """A Python environment with a copy of the files of `voiceauth-pam`, for a test to damage."""
 
-    MADE_OF = ("__init__.py", "errors.py", "protocol", "client")
+    SOURCES = ("__init__.py", "errors.py", "protocol", "client")
 
     def __init__(self, folder: Path) -> None:
         import compileall
@@ -214,7 +214,7 @@ class Environment:
         (site,) = folder.glob("lib/python*/site-packages")
         self.package = site / "voiceauthd"
         self.package.mkdir()
-        for name in self.MADE_OF:
+        for name in self.SOURCES:
             source = Path(voiceauthd.__file__).with_name(name)
             if source.is_dir():
                 shutil.copytree(source, self.package / name, ignore=shutil.ignore_patterns("__pycache__"))
@@ -223,7 +223,7 @@ class Environment:
         compileall.compile_dir(self.package, quiet=1)
 
     def modules(self) -> list[Path]:
-        """The files of ours that a run imports."""
+        """Return the files of voiceauthd that a run imports."""
         code = (
             "import sys, voiceauthd.client.pam\n"
             "print(*(m.__file__ for n, m in sys.modules.items() if n.startswith('voiceauthd')), sep='\\n')"
@@ -234,16 +234,16 @@ class Environment:
 
     @contextlib.contextmanager
     def broken(self, file: Path, content: bytes | None) -> Iterator[None]:
-        """With this content in place of the file's own; None for no file."""
-        kept, was = file.read_bytes(), file.stat()
+        """Replace a file's content temporarily; None removes the file."""
+        original, status = file.read_bytes(), file.stat()
         file.unlink()
         if content is not None:
             file.write_bytes(content)
-            file.chmod(was.st_mode)
+            file.chmod(status.st_mode)
         try:
             yield
         finally:
             file.unlink(missing_ok=True)
-            file.write_bytes(kept)
-            file.chmod(was.st_mode)
-            os.utime(file, ns=(was.st_atime_ns, was.st_mtime_ns))  # what was compiled of it is good again
+            file.write_bytes(original)
+            file.chmod(status.st_mode)
+            os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))  # makes its .pyc file valid again

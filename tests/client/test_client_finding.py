@@ -1,4 +1,4 @@
-"""The client finds the daemon, or says why it does not; and importing it costs little."""
+"""The client finds the daemon's socket, or says why not; and importing it is cheap."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TestFindingTheDaemon:
             monkeypatch.delenv(variable, raising=False)
         monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
-    def test_the_variable_comes_first_then_the_users_own_then_the_system(self, monkeypatch, tmp_path):
+    def test_the_order_is_the_variable_then_the_users_own_then_the_systems(self, monkeypatch, tmp_path):
         assert find_socket() == SYSTEM_SOCKET
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
         assert find_socket() == SYSTEM_SOCKET
@@ -35,7 +35,7 @@ class TestFindingTheDaemon:
         assert Client().path == "/elsewhere"
         assert Client("/named").path == "/named"
 
-    def test_a_client_finds_where_a_daemon_listens_by_default(self, monkeypatch, tmp_path):
+    def test_a_client_looks_where_a_daemon_listens_by_default(self, monkeypatch, tmp_path):
         monkeypatch.setattr(os, "geteuid", lambda: 1000)
         for runtime in (None, str(tmp_path / "run")):
             if runtime:
@@ -67,7 +67,7 @@ class TestFindingTheDaemon:
         with pytest.raises(NotRunningError, match="gone"):
             Client(path).call("Info")
 
-    def test_a_path_that_is_too_long_is_an_error_in_words(self):
+    def test_a_path_that_is_too_long_is_a_clear_error(self):
         with pytest.raises(NotRunningError, match="too long"):
             Client("/" + "x" * 200).call("Info")
 
@@ -85,8 +85,8 @@ def test_importing_the_client_loads_nothing_heavy():
     assert "service" not in ours
 
 
-def test_importing_the_client_costs_little_more_than_the_sockets_and_json_it_stands_on():
-    """30 ms on a machine that does nothing else; here as a ratio, so that a busy one can tell as well."""
+def test_importing_the_client_takes_little_more_time_than_its_standard_library_modules():
+    """30 ms on an idle machine; measured as a ratio, so that it also works on a busy one."""
     code = (
         "import time\n"
         "began = time.process_time()\n"

@@ -1,4 +1,4 @@
-"""`voiceauth-pam` lets somebody in for one answer only, whatever else a daemon may send."""
+"""`voiceauth-pam` grants access for one answer only, whatever else a daemon may send."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import time
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from pam_parts import ASKED, Daemon, accept, decided, message, owner_arguments, progress, run
+from pam_parts import PAM_ENVIRONMENT, Daemon, accept, decided, message, owner_arguments, progress, run
 
-from voiceauthd.client.pam import Asking
+from voiceauthd.client.pam import Verification
 from voiceauthd.client.pam_arguments import Options
 from voiceauthd.errors import VoiceauthError
 from voiceauthd.protocol.wire import MAX_REPLY
@@ -19,153 +19,135 @@ from voiceauthd.protocol.wire import MAX_REPLY
 pytestmark = pytest.mark.usefixtures("local")
 
 SHORT = 1.5
-"""Seconds given to a run that is not to succeed."""
+"""Timeout in seconds of a run that must not succeed."""
 
 SLACK = 1.5
-"""Seconds that a busy machine may take to start and to reap a process."""
+"""Seconds that a busy machine may take to start and end a process."""
 
 
 def error(name: str, /, **parameters: object):
-    return lambda asked: [message(error=f"org.voiceauthd.{name}", **parameters)]
+    return lambda request: [message(error=f"org.voiceauthd.{name}", **parameters)]
 
 
 def answer(**changes: object):
-    return lambda asked: [accept(asked, **changes)]
+    return lambda request: [accept(request, **changes)]
 
 
 def without(key: str):
-    return lambda asked: [message(**{k: v for k, v in decided(asked).items() if k != key})]
+    return lambda request: [message(**{k: v for k, v in decided(request).items() if k != key})]
 
 
 def endless(make, pause: float = 0.0):
-    def steps(asked):
+    def steps(request):
         while True:
-            yield make(asked)
+            yield make(request)
             yield pause
 
     return steps
 
 
 WRONG = {
-    "nothing at all": lambda asked: [],
-    "a decision with another nonce": answer(nonce="0" * 32),
-    "a decision without a nonce": without("nonce"),
-    "a decision about another": answer(name="daemon"),
-    "a decision about one with another case": lambda asked: [accept(asked, name=str(asked["name"]).upper())],
-    "a decision by a laxer policy": answer(policy="monitor"),
-    "a decision by no policy": without("policy"),
-    "a decision that has expired": answer(expires=0),
-    "a decision that expired long ago": answer(expires=-10.0),
-    "a decision that does not expire": without("expires"),
-    "a decision that expires in a nanosecond": answer(expires=1e-9),
-    "a decision with an endless life": lambda asked: [
-        accept(asked, expires=7.0).replace(b'"expires": 7.0', b'"expires": Infinity')
-    ],
+    "nothing": lambda request: [],
+    "another nonce": answer(nonce="0" * 32),
+    "another name": answer(name="daemon"),
+    "the name in other case": lambda request: [accept(request, name=str(request["name"]).upper())],
+    "a laxer policy": answer(policy="monitor"),
+    "already expired": answer(expires=0),
+    "no expiry": without("expires"),
+    "expires in a nanosecond": answer(expires=1e-9),
+    "never expires": lambda request: [accept(request, expires=7.0).replace(b'"expires": 7.0', b'"expires": Infinity')],
     "no outcome": without("outcome"),
-    "no state": without("state"),
     "not yet decided": answer(state="progress"),
     "rejected": answer(outcome="reject", reason="no_match"),
     "inconclusive": answer(outcome="inconclusive", reason="too_little_speech"),
     "ACCEPT": answer(outcome="ACCEPT"),
     "true": answer(outcome=True),
-    "1": answer(outcome=1),
-    "a list": answer(outcome=["accept"]),
-    "an identification": lambda asked: [message(state="decided", decision="known", identity=asked["name"], nonce="n")],
-    "a monitor's event": lambda asked: [message(event={"kind": "speaker", "identity": asked["name"]})],
-    "an acceptance that goes on": lambda asked: [message(continues=True, **decided(asked))],
-    "an acceptance that is an error": lambda asked: [message(error="org.voiceauthd.Accepted", **decided(asked))],
-    "an acceptance twice": lambda asked: [accept(asked) * 2],
-    "an error after an acceptance": lambda asked: [accept(asked) + message(error="org.voiceauthd.Internal")],
-    "a rejection after an acceptance": lambda asked: [accept(asked) + accept(asked, outcome="reject")],
-    "the beginning of something after an acceptance": lambda asked: [accept(asked) + b'{"par'],
-    "an acceptance after a rejection": lambda asked: [accept(asked, outcome="reject") + accept(asked)],
-    "an acceptance after an error": lambda asked: [message(error="org.voiceauthd.Internal") + accept(asked)],
-    "an acceptance that ends with a newline": lambda asked: [accept(asked)[:-1] + b"\n"],
-    "an acceptance with an unknown key": lambda asked: [accept(asked)[:-2] + b',"more":true}\0'],
-    "an acceptance in a list": lambda asked: [b"[" + accept(asked)[:-1] + b"]\0"],
-    "garbage": lambda asked: [b"\xff\xfe\x00garbage\0"],
-    "an empty message": lambda asked: [b"\0"],
-    "no object": lambda asked: [b"42\0"],
-    "endless nesting": lambda asked: [b"[" * 100_000 + b"\0"],
-    "a number of a million digits": lambda asked: [b'{"parameters":{"expires":' + b"9" * 1_000_000 + b"}}\0"],
-    "more than a message may be": lambda asked: [b"x" * (MAX_REPLY + 2)],
-    "a huge acceptance": lambda asked: [accept(asked, advice="x" * MAX_REPLY)],
-    "an acceptance too late": lambda asked: [progress(asked), 4.0, accept(asked)],
-    "progress without end": endless(progress, 0.01),
-    "progress without end or pause": endless(progress),
-    "a byte at a time": endless(lambda asked: b"x", 0.05),
-    "busy": error("Busy", holder="somebody"),
-    "locked": error("Locked", name="games", seconds=200.0),
-    "too often": error("TooOften", limit=20, seconds=3.0),
-    "not enrolled": error("NotEnrolled", name="games"),
-    "not ready": error("NotReady", detail="loading"),
-    "internal": error("Internal", detail="a defect"),
-    "denied": lambda asked: [message(error="org.varlink.service.PermissionDenied")],
-    "an error without a name": lambda asked: [message(error="")],
-    "an error that nobody knows": lambda asked: [message(error="org.example.Strange")],
+    "an identification": lambda request: [
+        message(state="decided", decision="known", identity=request["name"], nonce="n")
+    ],
+    "an acceptance with continues": lambda request: [message(continues=True, **decided(request))],
+    "an acceptance that is an error": lambda request: [message(error="org.voiceauthd.Accepted", **decided(request))],
+    "an acceptance twice": lambda request: [accept(request) * 2],
+    "an error after an acceptance": lambda request: [accept(request) + message(error="org.voiceauthd.Internal")],
+    "part of a message after an acceptance": lambda request: [accept(request) + b'{"par'],
+    "an acceptance after a rejection": lambda request: [accept(request, outcome="reject") + accept(request)],
+    "an acceptance that ends with a newline": lambda request: [accept(request)[:-1] + b"\n"],
+    "an acceptance with an unknown key": lambda request: [accept(request)[:-2] + b',"more":true}\0'],
+    "garbage": lambda request: [b"\xff\xfe\x00garbage\0"],
+    "endless nesting": lambda request: [b"[" * 100_000 + b"\0"],
+    "a number of a million digits": lambda request: [b'{"parameters":{"expires":' + b"9" * 1_000_000 + b"}}\0"],
+    "an oversized acceptance": lambda request: [accept(request, advice="x" * MAX_REPLY)],
+    "an acceptance too late": lambda request: [progress(request), 4.0, accept(request)],
+    "endless progress": endless(progress, 0.01),
+    "endless progress without a pause": endless(progress),
+    "a byte at a time": endless(lambda request: b"x", 0.05),
+    "a known error": error("NotEnrolled", name="games"),
+    "an error without a name": lambda request: [message(error="")],
 }
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_no_other_answer_lets_anybody_in(fixed, what):
+def test_no_other_answer_grants_access(fixed, what):
     with Daemon(fixed / "socket", WRONG[what]) as daemon:
         ended = run(daemon.path, "--timeout", str(SHORT))
     assert ended.code == 1
-    assert len(daemon.asked) == 1
+    assert len(daemon.calls) == 1
     assert ended.seconds < SHORT + SLACK
 
 
-@pytest.mark.parametrize("what", ["nothing at all", "a byte at a time", "not enrolled"])
-def test_a_daemon_that_hangs_up_lets_nobody_in_and_is_not_waited_for(fixed, what):
-    def and_over(asked):
-        yield from [step for step, _ in zip(WRONG[what](asked), range(4), strict=False)]
+@pytest.mark.parametrize("what", ["nothing", "a byte at a time", "a known error"])
+def test_a_daemon_that_disconnects_grants_no_access_and_is_not_waited_for(fixed, what):
+    def then_disconnect(request):
+        yield from [step for step, _ in zip(WRONG[what](request), range(4), strict=False)]
 
-    with Daemon(fixed / "socket", and_over, hang=False) as daemon:
+    with Daemon(fixed / "socket", then_disconnect, hang=False) as daemon:
         ended = run(daemon.path)
     assert ended.code == 1
     assert ended.seconds < 3.0
 
 
-def test_the_right_answer_lets_somebody_in_once(fixed):
-    """Also in small pieces; and a second run has to ask for itself."""
-    pieces = lambda asked: [accept(asked)[at : at + 1] for at in range(len(accept(asked)))]  # noqa: E731
-    for answers in (lambda asked: [accept(asked)], lambda asked: [progress(asked), accept(asked)], pieces):
+def test_the_right_answer_grants_access_once(fixed):
+    """Also in small pieces; a second run makes its own request."""
+    pieces = lambda request: [accept(request)[at : at + 1] for at in range(len(accept(request)))]  # noqa: E731
+    for answers in (lambda request: [accept(request)], lambda request: [progress(request), accept(request)], pieces):
         with Daemon(fixed / "socket", answers) as daemon:
             codes = [run(daemon.path).code for _ in range(2)]
         assert codes == [0, 0]
-        first, second = (call["parameters"] for call in daemon.asked)
+        first, second = (call["parameters"] for call in daemon.calls)
         assert (first["name"], first["policy"]) == ("games", "unlock")
         assert first["nonce"] != second["nonce"]
 
 
-def test_an_answer_that_is_said_again_lets_nobody_in(fixed):
-    said: list[bytes] = []
+def test_a_replayed_answer_grants_no_access(fixed):
+    sent: list[bytes] = []
 
-    def replayed(asked):
-        said.append(accept(asked))
-        return [said[0]]
+    def replayed(request):
+        sent.append(accept(request))
+        return [sent[0]]
 
     with Daemon(fixed / "socket", replayed) as daemon:
         assert [run(daemon.path).code for _ in range(3)] == [0, 1, 1]
 
 
-def asked_in_process(path, timeout: float = 2.0) -> bool:
-    """What `Asking` says; a refusal is its no."""
+def run_in_process(path, timeout: float = 2.0) -> bool:
+    """Return the result of `Verification`; False for a refusal."""
     own = tuple(owner_arguments()[1:]) or None
     with contextlib.suppress(VoiceauthError):
-        return Asking(Options(socket=str(path), daemon_users=own), time.monotonic() + timeout).ask(ASKED)
+        return Verification(Options(socket=str(path), daemon_users=own), time.monotonic() + timeout).run(
+            PAM_ENVIRONMENT
+        )
     return False
 
 
-def test_an_answer_cut_off_at_any_byte_lets_nobody_in(fixed, capfd):
+def test_an_answer_truncated_at_any_byte_grants_no_access(fixed, capfd):
     cut = 0
-    with Daemon(fixed / "socket", lambda asked: [progress(asked) + accept(asked)[:cut]], hang=False) as daemon:
+    with Daemon(fixed / "socket", lambda request: [progress(request) + accept(request)[:cut]], hang=False) as daemon:
         with contextlib.closing(_first(daemon)) as whole:
             length = len(next(whole))
         for cut in range(length):  # noqa: B007 - the daemon reads it
-            assert asked_in_process(daemon.path) is False
+            assert run_in_process(daemon.path) is False
         cut = length
-        assert asked_in_process(daemon.path) is True
+        assert run_in_process(daemon.path) is True
 
 
 def _first(daemon):
@@ -174,23 +156,23 @@ def _first(daemon):
 
 KINDS = {
     "progress": progress,
-    "speech": lambda asked: progress(asked, "speech"),
+    "speech": lambda request: progress(request, "speech"),
     "right": accept,
-    "reject": lambda asked: accept(asked, outcome="reject"),
-    "other nonce": lambda asked: accept(asked, nonce="n"),
-    "goes on": lambda asked: message(continues=True, **decided(asked)),
-    "error": lambda asked: message(error="org.voiceauthd.Busy", holder="x"),
-    "half": lambda asked: accept(asked)[:40],
-    "end": lambda asked: b"\0",
-    "junk": lambda asked: b"junk\0",
+    "reject": lambda request: accept(request, outcome="reject"),
+    "other nonce": lambda request: accept(request, nonce="n"),
+    "continues": lambda request: message(continues=True, **decided(request)),
+    "error": lambda request: message(error="org.voiceauthd.Busy", holder="x"),
+    "half": lambda request: accept(request)[:40],
+    "end": lambda request: b"\0",
+    "junk": lambda request: b"junk\0",
 }
 
 
 @pytest.fixture
 def scripted(fixed):
-    """A daemon that says what is put into `.script`, all at once."""
+    """A daemon that sends the messages named in `.script`, all at once."""
     with Daemon(
-        fixed / "socket", lambda asked: [b"".join(KINDS[kind](asked) for kind in daemon.script)], hang=False
+        fixed / "socket", lambda request: [b"".join(KINDS[kind](request) for kind in daemon.script)], hang=False
     ) as (daemon):
         yield daemon
 
@@ -202,12 +184,12 @@ SETTINGS = settings(max_examples=150, deadline=None, suppress_health_check=[Heal
 @given(script=st.lists(st.sampled_from(sorted(KINDS)), max_size=6))
 @example(script=["progress", "speech", "progress", "right"])
 @example(script=["right"])
-@example(script=["goes on", "right"])
-def test_of_any_sequence_of_messages_only_one_right_last_one_lets_somebody_in(scripted, capfd, script):
+@example(script=["continues", "right"])
+def test_a_sequence_of_messages_grants_access_only_if_the_last_is_the_only_final_one_and_right(scripted, capfd, script):
     scripted.script = script
-    going_on = {"progress", "speech", "goes on"}
-    right = script[-1:] == ["right"] and set(script[:-1]) <= going_on
-    assert asked_in_process(scripted.path) is right
+    intermediate = {"progress", "speech", "continues"}
+    right = script[-1:] == ["right"] and set(script[:-1]) <= intermediate
+    assert run_in_process(scripted.path) is right
 
 
 JSON = st.recursive(
@@ -215,21 +197,21 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=4,
 )
-RIGHT = ("state", "outcome", "name", "nonce", "policy", "expires", "reason")
+FIELDS = ("state", "outcome", "name", "nonce", "policy", "expires", "reason")
 
 
 @SETTINGS
 @given(
-    changes=st.dictionaries(st.sampled_from(RIGHT), JSON, min_size=1),
-    left_out=st.sets(st.sampled_from(RIGHT), max_size=2),
+    changes=st.dictionaries(st.sampled_from(FIELDS), JSON, min_size=1),
+    left_out=st.sets(st.sampled_from(FIELDS), max_size=2),
 )
-def test_a_decision_that_is_not_right_in_everything_lets_nobody_in(fixed, capfd, changes, left_out):
-    def changed(asked):
-        parameters = {k: v for k, v in (decided(asked) | changes).items() if k not in left_out}
+def test_a_decision_with_any_wrong_field_grants_no_access(fixed, capfd, changes, left_out):
+    def changed(request):
+        parameters = {k: v for k, v in (decided(request) | changes).items() if k not in left_out}
         return [json.dumps({"parameters": parameters}).encode() + b"\0"]
 
     def still_right(key: str) -> bool:
-        """Changed to what is as good: another reason, or another time that is left."""
+        """Whether the field is still valid: another reason, or another positive expiry."""
         if key in left_out:
             return key == "reason"
         value = changes.get(key, "accept" if key == "outcome" else None)
@@ -241,11 +223,11 @@ def test_a_decision_that_is_not_right_in_everything_lets_nobody_in(fixed, capfd,
         return key not in changes or value == {"state": "decided", "outcome": "accept", "policy": "unlock"}.get(key)
 
     with Daemon(fixed / "socket", changed, hang=False) as daemon:
-        assert asked_in_process(daemon.path) <= all(map(still_right, RIGHT))
+        assert run_in_process(daemon.path) <= all(map(still_right, FIELDS))
 
 
 @SETTINGS
 @given(junk=st.binary(max_size=200))
-def test_no_bytes_whatever_let_anybody_in(fixed, capfd, junk):
-    with Daemon(fixed / "socket", lambda asked: [junk], hang=False) as daemon:
-        assert asked_in_process(daemon.path) is False
+def test_random_bytes_grant_no_access(fixed, capfd, junk):
+    with Daemon(fixed / "socket", lambda request: [junk], hang=False) as daemon:
+        assert run_in_process(daemon.path) is False

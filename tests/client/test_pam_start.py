@@ -1,4 +1,4 @@
-"""`voiceauth-pam` asks at once: nobody waits for an interpreter."""
+"""`voiceauth-pam` starts fast."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ SCRIPT = Path(__file__).parents[2] / "benchmarks" / "measure_pam_start.py"
 
 
 @pytest.mark.usefixtures("local")
-def test_from_its_start_to_its_request_it_takes_less_than_60_ms(fixed):
-    """The least of several: other work on the machine only ever adds to it. Where more wants to run than there are
-    processors, each gets its share, and the bound is as much longer."""
+def test_from_start_to_request_it_takes_less_than_60_ms(fixed):
+    """The minimum of several runs, because other load only adds to the time. If more processes are runnable than there
+    are processors, the bound is longer by that factor."""
     spec = importlib.util.spec_from_file_location("measure_pam_start", SCRIPT)
     assert spec is not None
     assert spec.loader is not None
@@ -32,8 +32,8 @@ def test_from_its_start_to_its_request_it_takes_less_than_60_ms(fixed):
     assert least < bound
 
 
-def test_it_stands_on_little():
-    """Of ours, the wire and its own; of the standard library, nothing that takes long to load."""
+def test_it_imports_little():
+    """Of voiceauthd, only client and protocol; of the standard library, nothing that is slow to load."""
     code = "import sys, voiceauthd.client.pam; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     loaded = set(run.stdout.split())

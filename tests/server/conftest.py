@@ -1,4 +1,4 @@
-"""Fixtures of the tests of `server/`."""
+"""Fixtures for the tests of `server/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The socket server with a small handler behind it, and what a client of the tests says to it."""
+"""The socket server with a small handler, and helpers to send calls and read answers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LISTENING = IDENTITY | {"state": "listening", "decision": None}
 
 
 class Daemon:
-    """A server with a handler that behaves as the profile's name in the call asks for."""
+    """A server whose handler behaves as the profile name in the call says."""
 
     def __init__(
         self, path: Path, config: SocketConfig | None = None, listener=None, privileged: frozenset[int] | None = None
@@ -102,7 +102,7 @@ class Daemon:
         await call.reply({"document": name})
 
     async def identify(self, call: Call) -> None:
-        """Streams, and listens for as long as the call says."""
+        """Stream, and listen for the duration in the call."""
         await call.reply(LISTENING, continues=True)
         self.started.set()
         try:
@@ -113,7 +113,7 @@ class Daemon:
         await call.reply(IDENTITY)
 
     async def monitor(self, call: Call) -> None:
-        """Publishes faster than anybody reads."""
+        """Publish faster than anybody reads."""
         queue: EventQueue[dict] = EventQueue(self._config.events_queued)
         self.started.set()
         sequence = 0
@@ -156,7 +156,7 @@ def export(name: str, end: bytes = b"\n") -> bytes:
 
 
 def read(client: socket.socket, count: int = 1, end: bytes = b"\n") -> list[dict]:
-    """The next `count` answers, which must be all that has come."""
+    """Return the next `count` answers; nothing may follow them."""
     data = b""
     while data.count(end) < count:
         piece = client.recv(65536)

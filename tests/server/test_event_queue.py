@@ -1,4 +1,4 @@
-"""The queue of a subscriber: what it drops, what it tells, and when it gives up."""
+"""The queue of a subscriber: what it drops, what it reports, and when it gives up."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class TestEventQueue:
 
         assert asyncio.run(scenario()) == 3 * (MAX_DROPPED - 1)
 
-    def test_a_subscriber_that_never_catches_up_is_given_up(self):
+    def test_a_subscriber_that_never_catches_up_is_disconnected(self):
         async def scenario():
             queue = EventQueue(1)
             for number in range(MAX_DROPPED + 2):
@@ -46,7 +46,7 @@ class TestEventQueue:
         with pytest.raises(SlowSubscriberError):
             asyncio.run(scenario())
 
-    def test_an_event_wakes_who_waits(self):
+    def test_an_event_wakes_the_waiting_subscriber(self):
         async def scenario():
             queue = EventQueue(1)
             waiting = asyncio.ensure_future(queue.get())

@@ -1,4 +1,4 @@
-"""The socket server: connections come, go, are too many, and end with the daemon."""
+"""The socket server: disconnecting clients, connection limits, and stopping."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from voiceauthd.server.call import Call
 
 class TestDisconnecting:
     @pytest.mark.parametrize("more", [True, False])
-    def test_a_client_that_vanishes_frees_what_it_held(self, daemon, more):
+    def test_a_client_that_disconnects_has_its_call_cancelled(self, daemon, more):
         with plug(daemon) as client:
             client.sendall(message("Identify", flags={"more": more}, timeout=60))
             assert daemon.started.wait(DEADLINE)
         assert daemon.cancelled.wait(DEADLINE)
         wait_until(lambda: daemon.connections() == 0, "the connection is still counted")
 
-    def test_a_client_that_finished_sending_still_gets_its_answers(self, connect):
+    def test_a_client_that_has_finished_sending_still_gets_its_answers(self, connect):
         client = connect()
         client.sendall(export("ann") + message("Identify", flags={"more": True}, timeout=0.3) + export("bob"))
         client.shutdown(socket.SHUT_WR)
@@ -38,7 +38,7 @@ class TestDisconnecting:
         assert answers[2]["parameters"]["state"] == "decided"
         assert answers[3]["parameters"] == {"document": "bob"}
 
-    def test_a_client_that_finished_sending_and_then_vanishes_frees_what_it_held(self, daemon):
+    def test_a_client_that_finishes_sending_and_then_disconnects_has_its_call_cancelled(self, daemon):
         with plug(daemon) as client:
             client.sendall(message("Identify", timeout=60))
             client.shutdown(socket.SHUT_WR)
@@ -46,7 +46,7 @@ class TestDisconnecting:
             assert not daemon.cancelled.wait(0.2)
         assert daemon.cancelled.wait(DEADLINE)
 
-    def test_a_client_that_is_killed_frees_what_it_held(self, daemon):
+    def test_a_client_that_is_killed_has_its_call_cancelled(self, daemon):
         code = (
             "import socket, sys, time\n"
             "client = socket.socket(socket.AF_UNIX)\n"
@@ -60,21 +60,21 @@ class TestDisconnecting:
             client.kill()
         assert daemon.cancelled.wait(DEADLINE)
 
-    def test_a_call_that_is_cut_short_does_nothing(self, daemon):
+    def test_a_truncated_call_does_nothing(self, daemon):
         with plug(daemon) as client:
             client.sendall(export("ann", b"\0") + export("bob", b"")[:-1])
             read(client, 1, b"\0")
         wait_until(lambda: daemon.connections() == 0, "the connection is still counted")
         assert [call.parameters["name"] for call in daemon.calls] == ["ann"]
 
-    def test_an_idle_client_that_leaves_is_forgotten(self, daemon):
+    def test_an_idle_client_that_disconnects_is_no_longer_counted(self, daemon):
         with plug(daemon):
             wait_until(lambda: daemon.connections() == 1, "the connection is not counted")
         wait_until(lambda: daemon.connections() == 0, "the connection is still counted")
 
 
 class TestManyConnections:
-    def test_of_a_hundred_connections_those_over_the_limit_are_told_so(self, daemon, connect):
+    def test_of_a_hundred_connections_those_over_the_limit_get_an_error(self, daemon, connect):
         limit = SocketConfig().connections_per_user
         clients = [connect() for _ in range(100)]
         wait_until(lambda: daemon.connections() == limit, "the limit is not reached")
@@ -98,7 +98,7 @@ class TestManyConnections:
                 read(client)
             wait_until(lambda: daemon.connections() == 0, "the connection is still counted")
 
-    def test_one_who_is_turned_away_reads_why_although_it_spoke_first(self, tmp_path):
+    def test_a_rejected_client_reads_the_reason_even_if_it_sends_first(self, tmp_path):
         config = SocketConfig(connections_per_user=1)
         with Daemon(tmp_path / "socket", config) as daemon, plug(daemon):
             wait_until(lambda: daemon.connections() == 1, "the first is not served")
@@ -108,21 +108,21 @@ class TestManyConnections:
                 assert caught.value.error() == "org.voiceauthd.TooManyConnections"
             assert daemon.calls == []
 
-    def test_the_limit_of_all_connections_holds_too(self, tmp_path):
+    def test_the_limit_of_all_connections_holds(self, tmp_path):
         config = SocketConfig(connections=2)
         with Daemon(tmp_path / "socket", config, privileged=frozenset()) as daemon, plug(daemon), plug(daemon):
             wait_until(lambda: daemon.connections() == 2, "the limit is not reached")
             with plug(daemon) as third:
                 assert b"TooManyConnections" in read_all(third)
 
-    def test_who_runs_pam_gets_in_however_many_connections_others_hold(self, tmp_path):
+    def test_root_can_connect_however_many_connections_others_hold(self, tmp_path):
         config = SocketConfig(connections=2, connections_per_user=3)
         with Daemon(tmp_path / "socket", config) as daemon, plug(daemon), plug(daemon):
             wait_until(lambda: daemon.connections() == 2, "the limit is not reached")
             with plug(daemon) as third:
                 third.sendall(export("ann"))
                 assert read(third)[0]["parameters"] == {"document": "ann"}
-                with plug(daemon) as fourth:  # nor may root take what is everybody's
+                with plug(daemon) as fourth:  # the limit per user holds for root, too
                     assert b"TooManyConnections" in read_all(fourth)
 
     def test_running_out_of_descriptors_is_survived(self, tmp_path):
@@ -150,7 +150,7 @@ class TestManyConnections:
 
 
 class TestStopping:
-    def test_stopping_tells_those_who_wait_and_removes_the_socket(self, daemon):
+    def test_stopping_answers_waiting_clients_and_removes_the_socket(self, daemon):
         with plug(daemon) as waiting, plug(daemon) as idle:
             waiting.sendall(message("Identify", timeout=60) + export("ann"))
             assert daemon.started.wait(DEADLINE)
@@ -189,8 +189,8 @@ class TestStopping:
             assert daemon.path.exists()
 
 
-def test_half_closing_and_vanishing_look_different_to_the_kernel():
-    """What the server rests on: a watcher that asked for nothing hears of a hang-up, and of nothing less."""
+def test_the_kernel_distinguishes_half_closing_from_disconnecting():
+    """The server relies on this: a watcher registered for no events gets EPOLLHUP, and only that."""
     ours, theirs = socket.socketpair(socket.AF_UNIX)
     with ours, theirs, select.epoll() as watcher:
         watcher.register(ours.fileno(), 0)

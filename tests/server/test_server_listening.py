@@ -1,4 +1,4 @@
-"""How the daemon comes by its socket, and whose socket it leaves alone."""
+"""Creating the daemon's socket without disturbing another daemon."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from voiceauthd.server.listener import MAX_PATH, adopt, listen
 
 
 class TestListening:
-    def test_the_socket_has_its_mode_and_its_folder_whatever_the_umask(self, tmp_path):
+    def test_the_modes_of_the_socket_and_its_folder_do_not_depend_on_the_umask(self, tmp_path):
         before = os.umask(0o077)
         try:
             listener = listen(tmp_path / "a" / "b" / "socket", 0o660)
@@ -40,14 +40,14 @@ class TestListening:
             client.sendall(export("ann"))
             assert read(client)[0]["parameters"] == {"document": "ann"}
 
-    def test_a_living_daemon_is_left_alone(self, daemon):
+    def test_a_running_daemon_is_left_alone(self, daemon):
         with pytest.raises(AlreadyRunningError):
             listen(daemon.path, 0o666)
         with plug(daemon) as client:
             client.sendall(export("ann"))
             read(client)
 
-    def test_a_living_socket_of_another_program_is_left_alone(self, tmp_path):
+    def test_a_listening_socket_of_another_program_is_left_alone(self, tmp_path):
         path = tmp_path / "socket"
         with socket.socket(socket.AF_UNIX) as other:
             other.bind(str(path))
@@ -72,7 +72,7 @@ class TestListening:
         assert path.exists()
 
     @pytest.mark.parametrize("kind", ["file", "folder", "link"])
-    def test_what_is_no_socket_is_never_removed(self, tmp_path, kind):
+    def test_anything_but_a_socket_is_never_removed(self, tmp_path, kind):
         path = tmp_path / "socket"
         if kind == "file":
             path.write_text("precious")
@@ -80,11 +80,11 @@ class TestListening:
             path.mkdir()
         else:
             path.symlink_to(tmp_path / "elsewhere")
-        with pytest.raises(ConfigError, match="no socket"):
+        with pytest.raises(ConfigError, match="not a socket"):
             listen(path, 0o666)
         assert os.listdir(tmp_path) == ["socket"]
 
-    def test_a_path_that_is_too_long_is_refused_in_words(self, tmp_path):
+    def test_a_path_that_is_too_long_is_refused(self, tmp_path):
         path = tmp_path / ("x" * MAX_PATH)
         with pytest.raises(ConfigError, match=f"{MAX_PATH}"):
             listen(path, 0o666)
@@ -94,7 +94,7 @@ class TestListening:
         path = tmp_path / ("x" * (MAX_PATH - len(os.fsencode(tmp_path)) - 1))
         listen(path, 0o666).close()
 
-    def test_a_folder_that_cannot_be_made_is_refused_in_words(self, tmp_path):
+    def test_a_folder_that_cannot_be_created_is_an_error(self, tmp_path):
         (tmp_path / "file").write_text("")
         with pytest.raises(ConfigError, match="Not a directory"):
             listen(tmp_path / "file" / "socket", 0o666)
@@ -115,7 +115,7 @@ class TestListening:
         with socket.socket(socket.AF_INET) as other, pytest.raises(ConfigError):
             adopt(other)
 
-    def test_of_daemons_that_start_at_once_exactly_one_goes_on(self, tmp_path):
+    def test_of_daemons_that_start_at_once_exactly_one_continues(self, tmp_path):
         path = tmp_path / "socket"
         code = (
             "import sys\n"
@@ -132,27 +132,27 @@ class TestListening:
         )
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(str(path))
-        racers = [
+        daemons = [
             subprocess.Popen(
                 [sys.executable, "-c", code, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             )
             for _ in range(4)
         ]
         try:
-            for racer in racers:
-                assert racer.stdout.readline() == "loaded\n"
-            for racer in racers:
-                racer.stdin.write("\n")
-                racer.stdin.flush()
-            ready = [racer.stdout.readline().strip() for racer in racers]
+            for one in daemons:
+                assert one.stdout.readline() == "loaded\n"
+            for one in daemons:
+                one.stdin.write("\n")
+                one.stdin.flush()
+            ready = [one.stdout.readline().strip() for one in daemons]
             assert sorted(ready) == ["already"] * 3 + ["listening"]
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(str(path))
         finally:
-            for racer in racers:
-                racer.communicate("\n", timeout=DEADLINE)
+            for one in daemons:
+                one.communicate("\n", timeout=DEADLINE)
 
-    def test_a_lock_that_nobody_holds_is_no_obstacle(self, tmp_path):
+    def test_a_lock_file_that_nobody_holds_is_ignored(self, tmp_path):
         (tmp_path / "socket.lock").write_text("")
         listener = listen(tmp_path / "socket", 0o666)
         listener.close()

@@ -1,8 +1,8 @@
-"""The end of the log, open to be written: found again after whatever happened, and made longer line by line.
+"""Append to the audit log: find its end after any kind of shutdown or damage, and add lines to the hash chain.
 
-Nothing that was written is ever changed. A line that a crash or a full disk has cut off stays as it is; the next line
-tells of it, with the hash of what is left of it. A log that somebody has tampered with is gone on with, after a line
-that says so: no line of it, and no trace of what is missing, is lost by going on.
+Nothing that was written is ever changed. A line that a crash or a full disk has truncated stays as it is; the next line
+records it, with the hash of the part that is there. A log that somebody has tampered with is continued after a line
+that says so; continuing loses no line and hides no gap.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from voiceauthd.atomic_file import write_all
 from voiceauthd.audit.files import (
     Head,
     discard_head,
@@ -26,21 +27,20 @@ from voiceauthd.audit.files import (
     prepare_head,
     publish_head,
     read_head,
-    write_all,
 )
 from voiceauthd.audit.line import NO_HASH, Entry, Line, encode_line, parse_line
 
-TAIL = 1024 * 1024
-"""Bytes of a file's end in which its last line is looked for first. A line has 16 KiB at most."""
+TAIL_SIZE = 1024 * 1024
+"""Bytes at the end of a file that are searched first for its last line. A line has at most 16 KiB."""
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class FileEnd:
     """How a file ends.
 
-    last   the last line that is whole; None for none
-    whole  its newline is there
-    rest   what stands after it
+    last   the last complete line; None if there is none
+    whole  whether its newline is there
+    rest   the bytes after it
     """
 
     last: Line | None
@@ -49,10 +49,11 @@ class End:
 
 
 class Chain:
-    """Belongs to one thread at a time, and to one process: it holds the lock. After an error it is to be closed."""
+    """The log, open for appending. Holds the lock, so there is one per log. For one thread at a time; close it after an
+    error."""
 
     def __init__(self, folder: Path) -> None:
-        """Raises `OSError` and `StorageError`."""
+        """Lock the log and find its end. Raises `OSError` and `StorageError`."""
         self.seq, self.hash = 0, NO_HASH
         self.damage: str | None = None
         self._descriptors: list[int] = []
@@ -60,16 +61,16 @@ class Chain:
         self._size = 0
         self._head: Head | None = None
         try:
-            self._folder = self._held(open_to_write(folder))
-            self._held(lock(self._folder, folder))
+            self._folder = self._keep_open(open_to_write(folder))
+            self._keep_open(lock(self._folder, folder))
             discard_head(self._folder)
-            self._find_the_end()
+            self._find_end()
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
-        """Gives the lock back."""
+        """Release the lock and close the files."""
         for descriptor in reversed(self._descriptors):
             with suppress(OSError):
                 os.close(descriptor)
@@ -80,9 +81,13 @@ class Chain:
             self._file = None
 
     def append(self, entry: Entry, size: int, files: int) -> None:
-        """Adds a line, and what has to be said before it. Raises `OSError` and `StorageError`; a part of it may then be
-        written, which the next `Chain` finds."""
-        self._settle_head()
+        """Append a line, after one that records damage or a truncated line if there is any.
+
+        size, files  maximum bytes of a file, and number of files to keep
+
+        Raises `OSError` and `StorageError`; part of the line may then be written, which the next `Chain` finds.
+        """
+        self._update_head()
         if self.damage is not None:
             self._add(Entry("damage", "failed", self.damage))
             self.damage, self._rest = None, b""
@@ -91,13 +96,13 @@ class Chain:
             self._rest = b""
         self._add(entry, bounds=(size, files))
 
-    def _held(self, descriptor: int) -> int:
+    def _keep_open(self, descriptor: int) -> int:
         self._descriptors.append(descriptor)
         return descriptor
 
-    # Where the log ends
+    # Finding the end
 
-    def _find_the_end(self) -> None:
+    def _find_end(self) -> None:
         self._files = list_files(self._folder)
         end, last, whole = self._ends()
         self._rest = end.rest
@@ -109,47 +114,47 @@ class Chain:
         except ValueError:
             self.damage = "head_changed"
         if self._head is not None:
-            self.damage = _against_head(self._head, last, whole=whole)
-            if self._head.seq > self.seq:  # what is missing shall be seen to be missing
+            self.damage = _damage_by_head(self._head, last, whole=whole)
+            if self._head.seq > self.seq:  # continue after the missing lines, so that the gap stays visible
                 self.seq, self.hash = self._head.seq, self._head.hash
         elif self._files and self.damage is None:
             self.damage = "head_missing"
         oldest = first_of(self._files[0]) if self._files else None
         self._first = self._head.first if self._head is not None else oldest or 1
         if self._head is None:
-            self._settle_head()
+            self._update_head()
         if self._files:
             self._file = open_to_append(self._folder, self._files[-1], new=False)
             self._size = os.fstat(self._file).st_size
 
-    def _ends(self) -> tuple[End, Line | None, bool]:
-        """How the last file ends; the last line, and whether its newline is there. The last file has no whole line if
-        a crash came between its first one and its beginning."""
-        newest = End(None, whole=True, rest=b"")
-        for place, name in enumerate(reversed(self._files)):
+    def _ends(self) -> tuple[FileEnd, Line | None, bool]:
+        """Return how the last file ends, the last line, and whether its newline is there. The last file has no complete
+        line if a crash came after it was created and before its first line was written."""
+        newest = FileEnd(None, whole=True, rest=b"")
+        for age, name in enumerate(reversed(self._files)):
             found = _end_of(self._folder, name)
-            if place == 0:
+            if age == 0:
                 newest = found
             if found.last is not None:
                 return newest, found.last, found.whole
         return newest, None, True
 
-    # Another line
+    # Appending
 
     def _add(self, entry: Entry, torn: str | None = None, bounds: tuple[int, int] | None = None) -> None:
-        """bounds: size and number of files; None to stay in this file."""
+        """Append one line. bounds: maximum size and number of files; None stays in the current file."""
         line, digest = encode_line(self.seq + 1, entry, self.hash, torn)
-        gone: list[str] = []
+        expired: list[str] = []
         first = self._first
         full = bounds is not None and self._whole and self._size > 0 and self._size + len(line) > bounds[0]
         new = full or self._file is None
         if new:
             files = [*self._files, file_name(self.seq + 1)]
             if bounds is not None and len(files) > bounds[1]:
-                gone = files[: -bounds[1]]
-                first = max(first, first_of(files[len(gone)]) or 1)
+                expired = files[: -bounds[1]]
+                first = max(first, first_of(files[len(expired)]) or 1)
         head = Head(self.seq + 1, digest, first)
-        prepare_head(self._folder, head)  # first: if the disk is full, the line is not written either
+        prepare_head(self._folder, head)  # before the line: if the disk is full, the line is not written either
         if new:
             self._begin(file_name(self.seq + 1))
         assert self._file is not None
@@ -160,26 +165,26 @@ class Chain:
         self._head, self._first, self._whole = head, first, True
         self.seq, self.hash = head.seq, head.hash
         self._size += len(data)
-        self._remove(gone)
+        self._remove(expired)
 
     def _begin(self, name: str) -> None:
         if self._file is not None:
             os.close(self._file)
             self._file = None
         self._file = open_to_append(self._folder, name, new=True)
-        os.fsync(self._folder)  # on the disk before the head tells of a line in it
+        os.fsync(self._folder)  # the file is on the disk before the head names a line in it
         self._files.append(name)
         self._size = 0
 
     def _remove(self, names: list[str]) -> None:
-        """What cannot be removed now is one file too many at the next change of files."""
+        """Remove files. One that cannot be removed now is tried again at the next rotation."""
         for name in names:
             with suppress(OSError):
                 os.unlink(name, dir_fd=self._folder)
                 self._files.remove(name)
 
-    def _settle_head(self) -> None:
-        """A head that a crash has left one line behind must not fall another one behind."""
+    def _update_head(self) -> None:
+        """Bring the head up to date: a crash may have left it one line behind, and it must not fall behind further."""
         head = Head(self.seq, self.hash, self._first)
         if self.damage is None and head != self._head:
             prepare_head(self._folder, head)
@@ -187,11 +192,11 @@ class Chain:
             self._head = head
 
 
-def _end_of(folder: int, name: str) -> End:
+def _end_of(folder: int, name: str) -> FileEnd:
     descriptor = open_file(folder, name)
     with os.fdopen(descriptor, "rb") as file:
         size = os.fstat(descriptor).st_size
-        for start in (max(0, size - TAIL), 0):
+        for start in (max(0, size - TAIL_SIZE), 0):
             file.seek(start)
             end = _end_in(file.read())
             if end.last is not None or start == 0:
@@ -199,22 +204,22 @@ def _end_of(folder: int, name: str) -> End:
     return end
 
 
-def _end_in(data: bytes) -> End:
+def _end_in(data: bytes) -> FileEnd:
     pieces = data.split(b"\n")
     for index in range(len(pieces) - 1, -1, -1):
         line = parse_line(pieces[index])
         if line is not None:
-            return End(line, index < len(pieces) - 1, b"\n".join(pieces[index + 1 :]))
-    return End(None, whole=True, rest=data)
+            return FileEnd(line, index < len(pieces) - 1, b"\n".join(pieces[index + 1 :]))
+    return FileEnd(None, whole=True, rest=data)
 
 
 def _digest(rest: bytes) -> str:
-    """Of what stands between two lines, with the newline that comes after it."""
+    """Return the SHA-256 of the bytes between two lines, including the newline after them."""
     return hashlib.sha256(rest if rest.endswith(b"\n") else rest + b"\n").hexdigest()
 
 
-def _against_head(head: Head, last: Line | None, *, whole: bool) -> str | None:
-    """What was done to the log, if it cannot have been a crash."""
+def _damage_by_head(head: Head, last: Line | None, *, whole: bool) -> str | None:
+    """Return the damage that the head reveals and that no crash can cause; None if there is none."""
     seq = last.seq if last is not None else 0
     if seq < head.seq:
         return "cut"

@@ -1,7 +1,7 @@
 """The files of the audit log: a private folder, the lock, files named by their first line, and the head.
 
-The head tells which line is the last, so that a tail that was cut off is found out. It is replaced as a whole, after
-the line is on the disk: it may be one line behind, and is never ahead.
+The head records the last line, so that a truncated log is detected. It is replaced atomically after the line is on the
+disk, so it may be one line behind, and is never ahead.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from voiceauthd.atomic_file import write_all
 from voiceauthd.audit.line import NO_HASH
 from voiceauthd.errors import DeniedError, StorageError
 
@@ -26,13 +27,13 @@ HEAD = "head"
 LOCK = ".lock"
 
 LOCK_TIMEOUT = 2.0
-"""Seconds. A daemon holds the lock for its life; the next one may start while the last one ends."""
+"""Seconds. A daemon holds the lock until it exits; the next one may start while the previous one is stopping."""
 
 LOCK_POLL = 0.02
-"""Seconds. `flock` has no timeout of its own."""
+"""Seconds between two tries; `flock` has no timeout of its own."""
 
 MAX_HEAD = 512
-"""Bytes. A head has about 120."""
+"""Maximum bytes of a head; it has about 120."""
 
 _TEMPORARY = f".{HEAD}.tmp"
 
@@ -47,7 +48,7 @@ _READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Where the log ends, and where it begins.
+    """Where the log begins and ends.
 
     seq, hash  of the last line; 0 and zeros before the first line ever
     first      the number of the first line that is kept
@@ -59,32 +60,34 @@ class Head:
 
 
 def file_name(seq: int) -> str:
-    """The file whose first line has this number."""
+    """Return the name of the file whose first line has this number."""
     return f"audit-{seq:012d}.jsonl"
 
 
 def first_of(name: str) -> int | None:
-    """The number of the first line of the file; None if it is no file of the log."""
+    """Return the number of the file's first line; None if it is not a file of the log."""
     found = _FILE.match(name)
     return int(found.group(1)) if found else None
 
 
 def list_files(folder: int) -> list[str]:
-    """The files of the log, the oldest first. Raises `OSError`."""
+    """Return the files of the log, oldest first. Raises `OSError`."""
     return sorted(name for name in os.listdir(folder) if _FILE.match(name))
 
 
 def storage_error(folder: Path, error: OSError) -> StorageError:
-    """What an `OSError` means for the log in `folder`."""
+    """Return the error for an `OSError` about the log in `folder`."""
     why = error.strerror or str(error)
     if error.errno in _FULL:
-        return StorageError(f"the audit log {folder} was not written, the disk is full ({why}): free some", "disk_full")
+        return StorageError(
+            f"the audit log {folder} was not written, the disk is full ({why}): free some space", "disk_full"
+        )
     return StorageError(f"the audit log {folder} cannot be used ({why}): `ls -la` shows what is there", "audit")
 
 
 def open_to_write(folder: Path) -> int:
-    """A descriptor of the folder, which is made (0700) if need be. Raises `OSError`, and `StorageError` if others may
-    write in it."""
+    """Open the folder, which is created (mode 0700) if it is missing. Raises `OSError`, and `StorageError` if others
+    can write to it."""
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
     try:
         descriptor = os.open(folder, flags)
@@ -95,35 +98,35 @@ def open_to_write(folder: Path) -> int:
     problem = unsafe(status, os.geteuid())
     if problem is not None:
         os.close(descriptor)
-        fix = f"chown {os.geteuid()} and chmod 0700 {shlex.quote(str(folder))} if nobody has changed what is in it"
+        fix = f"chown {os.geteuid()} and chmod 0700 {shlex.quote(str(folder))} if nobody has changed its content"
         raise StorageError(f"the audit folder {folder} {problem}: {fix}", "unsafe_folder")
     return descriptor
 
 
 def open_to_read(folder: Path) -> int:
-    """A descriptor of the folder. Raises `StorageError`, and `DeniedError` if this user may not look into it."""
+    """Open the folder for reading. Raises `StorageError`, and `DeniedError` if this user may not read it."""
     try:
         return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except FileNotFoundError:
-        raise StorageError(f"there is no audit log at {folder}: no daemon has run with it yet", "no_audit") from None
+        raise StorageError(f"there is no audit log at {folder}: no daemon has used it yet", "no_audit") from None
     except PermissionError:
-        raise DeniedError(f"the audit log {folder} may be read by root and by the daemon's user") from None
+        raise DeniedError(f"the audit log {folder} can be read only by root and the daemon's user") from None
     except OSError as error:
         raise storage_error(folder, error) from error
 
 
 def unsafe(status: os.stat_result, owner: int) -> str | None:
-    """Why a folder or a file of the log, which should be that user's, is not to be trusted; None if it is."""
+    """Return why a folder or file of the log is not to be trusted; None if it belongs to `owner` and is safe."""
     if status.st_uid != owner:
-        return f"belongs to user {status.st_uid}, and not to user {owner}"
+        return f"belongs to user {status.st_uid}, not to user {owner}"
     if status.st_mode & _WRITABLE_BY_OTHERS:
         return f"can be written by others (mode {stat.S_IMODE(status.st_mode):04o})"
     return None
 
 
 def lock(folder: int, path: Path) -> int:
-    """The descriptor that holds the lock until it is closed. Raises `OSError`, and `StorageError` if another process
-    holds it."""
+    """Return a descriptor that holds the lock until it is closed. Raises `OSError`, and `StorageError` if another
+    process holds the lock."""
     descriptor = os.open(LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=folder)
     deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
@@ -135,7 +138,7 @@ def lock(folder: int, path: Path) -> int:
                 continue
             os.close(descriptor)
             raise StorageError(
-                f"the audit log {path} is written by another daemon: stop that one, or set another `state`", "locked"
+                f"another daemon is writing the audit log {path}: stop it, or set another `state`", "locked"
             ) from None
         except BaseException:
             os.close(descriptor)
@@ -144,7 +147,7 @@ def lock(folder: int, path: Path) -> int:
 
 
 def open_file(folder: int, name: str) -> int:
-    """A file of the log, to be read. Raises `OSError`, and `StorageError` for what is no file."""
+    """Open a file of the log for reading. Raises `OSError`, and `StorageError` if it is not a regular file."""
     descriptor = os.open(name, _READ, dir_fd=folder)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
@@ -153,9 +156,9 @@ def open_file(folder: int, name: str) -> int:
 
 
 def open_to_append(folder: int, name: str, *, new: bool) -> int:
-    """A file of the log, to be written at its end. Raises `OSError`, and `StorageError` if others may write to it."""
-    made = os.O_CREAT | os.O_EXCL if new else 0
-    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | made
+    """Open a file of the log for appending. Raises `OSError`, and `StorageError` if others can write to it."""
+    create = os.O_CREAT | os.O_EXCL if new else 0
+    flags = os.O_WRONLY | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | create
     descriptor = os.open(name, flags, 0o600, dir_fd=folder)
     status = os.fstat(descriptor)
     problem = unsafe(status, os.geteuid()) if stat.S_ISREG(status.st_mode) else "is not a file"
@@ -165,15 +168,8 @@ def open_to_append(folder: int, name: str, *, new: bool) -> int:
     return descriptor
 
 
-def write_all(file: int, data: bytes) -> None:
-    """Writes all of it. Raises `OSError`; a part may then be written."""
-    rest = memoryview(data)
-    while rest:
-        rest = rest[os.write(file, rest) :]
-
-
 def read_head(folder: int) -> Head | None:
-    """The head; None if there is none. Raises `OSError`, and `ValueError` for what is no head."""
+    """Return the head; None if there is none. Raises `OSError`, and `ValueError` if it is not a valid head."""
     try:
         descriptor = os.open(HEAD, _READ, dir_fd=folder)
     except FileNotFoundError:
@@ -188,17 +184,17 @@ def read_head(folder: int) -> Head | None:
         os.close(descriptor)
     fields = json.loads(data)
     if not isinstance(fields, dict):
-        raise ValueError("it is no object")  # noqa: TRY004 - one error for every head that is none
+        raise ValueError("it is not an object")  # noqa: TRY004 - one error for every invalid head
     seq, digest, first = fields.get("seq"), fields.get("hash"), fields.get("first")
     if type(seq) is not int or type(first) is not int or not isinstance(digest, str) or seq < 0 or first < 1:
-        raise ValueError("it has other fields")
+        raise ValueError("its fields are wrong")
     if data != _encode(Head(seq, digest, first)):
-        raise ValueError("it is written otherwise")
+        raise ValueError("its format is wrong")
     return Head(seq, digest, first)
 
 
 def prepare_head(folder: int, head: Head) -> None:
-    """Puts the next head on the disk, beside the one that holds. Raises `OSError`."""
+    """Write the next head to the disk, beside the current one. Raises `OSError`."""
     descriptor = os.open(_TEMPORARY, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, 0o600, dir_fd=folder)
     try:
         write_all(descriptor, _encode(head))
@@ -208,13 +204,13 @@ def prepare_head(folder: int, head: Head) -> None:
 
 
 def publish_head(folder: int) -> None:
-    """Makes the head that was prepared the one that holds. Raises `OSError`."""
+    """Replace the current head by the prepared one. Raises `OSError`."""
     os.rename(_TEMPORARY, HEAD, src_dir_fd=folder, dst_dir_fd=folder)
     os.fsync(folder)
 
 
 def discard_head(folder: int) -> None:
-    """Removes a head that was prepared by a daemon that was killed."""
+    """Remove a prepared head that a killed daemon has left behind."""
     with suppress(OSError):
         os.unlink(_TEMPORARY, dir_fd=folder)
 

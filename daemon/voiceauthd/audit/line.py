@@ -1,8 +1,8 @@
-"""One line of the audit log: what it tells, how it is written, and how it is chained to the line before.
+"""One line of the audit log: its content, its encoding, and how it is chained to the line before.
 
-A line is a JSON object in ASCII without spaces, its fields in the order of `Line`, `hash` the last. `hash` is the
-SHA-256 of the line as it would be without `,"hash":"…"`; it stands over `prev`, the hash of the line before, too. So a
-line cannot change, go or come without the hashes of all later lines changing. The first line ever follows 64 zeros.
+A line is a JSON object in ASCII without spaces, with its fields in the order of `Line` and `hash` last. `hash` is the
+SHA-256 of the line without `,"hash":"…"`; it covers `prev`, the hash of the previous line, too. So no line can be
+changed, removed or inserted without changing the hashes of all later lines. The first line ever has 64 zeros as `prev`.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 NO_HASH = "0" * 64
-"""What the first line ever follows."""
+"""The `prev` of the first line ever."""
 
 MAX_LINE = 16 * 1024
-"""Bytes. The longest line that is written has 3 texts of `MAX_TEXT` characters and 3 of `MAX_CODE`, each of 12 bytes
-when it is escaped as two surrogates, and half a kilobyte of the rest: 12,032 in all."""
+"""Maximum bytes. The longest line has 3 texts of `MAX_TEXT` characters and 3 of `MAX_CODE`, each character of 12 bytes
+when it is escaped as two surrogates, and half a kilobyte for the rest: 12,032 in all."""
 
 MAX_TEXT = 256
-"""Characters of a name, of a user or of a detail. What is longer is cut, and ends with an ellipsis."""
+"""Maximum characters of a name, a user or a detail. A longer text is cut and ends with an ellipsis."""
 
 MAX_CODE = 64
-"""Characters of an event, an outcome or a reason."""
+"""Maximum characters of an event, an outcome or a reason."""
 
 _HASH = re.compile(r"[0-9a-f]{64}")
 
 _TAIL = len(',"hash":"') + 64 + len('"}')
-"""Bytes of the end of a line that its hash does not stand over."""
+"""Bytes at the end of a line that its hash does not cover."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """What is told of one event.
+    """The content of a line about one event.
 
-    event    the method, "Verify", or what the daemon itself did or found: "start", "stop", "torn", "damage"
+    event    the method, such as "Verify", or an event of the daemon itself: "start", "stop", "torn", "damage"
     outcome  accept, reject, inconclusive; known, unknown; begun, done; denied, refused, failed, cancelled
-    reason   the stable reason code; "" for none
-    uid, user, pid  who called; None for the daemon itself
-    name     of the profile that it was about; None for none
-    count    of events that this line stands for
-    detail   what else belongs to it: the policy of a Verify, the new name of a RenameProfile; None for nothing
+    reason   the stable reason code; "" if there is none
+    uid, user, pid  the caller; None for the daemon itself
+    name     the profile concerned; None if there is none
+    count    the number of events that this line stands for
+    detail   further information: the policy of a Verify, the new name of a RenameProfile; None if there is none
     """
 
     event: str
@@ -60,11 +60,11 @@ class Entry:
 class Line:
     """A line of the log.
 
-    seq   1 for the first line ever, one more for each
-    time  ISO 8601, UTC, with milliseconds: the wall clock's, which may jump
-    prev  the hash of the line before
-    torn  SHA-256 of the bytes between the line before and this one, the rest of a line that a crash has cut off; None
-          for none
+    seq   1 for the first line ever, then increasing by one
+    time  ISO 8601, UTC, with milliseconds, from the wall clock, which may jump
+    prev  the hash of the previous line
+    torn  SHA-256 of the bytes between the previous line and this one, part of a line that a crash has truncated; None
+          if there are none
     """
 
     seq: int
@@ -75,12 +75,12 @@ class Line:
     torn: str | None = None
 
     def object(self) -> dict[str, object]:
-        """All fields, in their order."""
+        """Return all fields in order."""
         return {**_body(self.seq, self.time, self.entry, self.prev, self.torn), "hash": self.hash}
 
 
 def encode_line(seq: int, entry: Entry, prev: str, torn: str | None = None) -> tuple[bytes, str]:
-    """The line, with its newline, at the time of now; and its hash. Texts that are too long are cut."""
+    """Return the line, with its newline and the current time, and its hash. Texts that are too long are cut."""
     now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
     body = json.dumps(_body(seq, now, _bounded(entry), prev, torn), ensure_ascii=True, separators=(",", ":")).encode()
     digest = hashlib.sha256(body).hexdigest()
@@ -88,7 +88,7 @@ def encode_line(seq: int, entry: Entry, prev: str, torn: str | None = None) -> t
 
 
 def parse_line(raw: bytes) -> Line | None:
-    """The line `raw`, without its newline; None for bytes that were never written as a line, or were changed since."""
+    """Parse a line without its newline; None for bytes that are not a line of the log, or were changed."""
     if len(raw) <= _TAIL or len(raw) > MAX_LINE:
         return None
     body = raw[:-_TAIL] + b"}"
@@ -123,7 +123,7 @@ def _body(seq: int, time: str, entry: Entry, prev: str, torn: str | None) -> dic
 
 
 def _line(fields: dict[str, object], digest: str) -> Line:
-    """Raises `ValueError`, `TypeError` or `KeyError` for what is no line."""
+    """Build a line from its fields. Raises `ValueError`, `TypeError` or `KeyError` if they are not those of a line."""
     torn = _text(fields["torn"]) if "torn" in fields else None
     entry = Entry(
         _text(fields["event"]),
@@ -138,7 +138,7 @@ def _line(fields: dict[str, object], digest: str) -> Line:
     )
     line = Line(_whole(fields["seq"]), _text(fields["time"]), entry, _text(fields["prev"]), digest, torn)
     if datetime.fromisoformat(line.time).tzinfo is None or not _HASH.fullmatch(line.prev) or line.seq < 1:
-        raise ValueError("no line")
+        raise ValueError("not a line of the log")
     return line
 
 

@@ -1,4 +1,4 @@
-"""The audit log: who did what, in lines that are chained by their hashes. See docs/audit.md."""
+"""The audit log: who did what, in lines chained by their hashes. See docs/audit.md."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["AuditLog", "Entry"]
 class AuditLog:
     """Writes the log in `folder`. Safe to use from several threads; one process at a time.
 
-    After a failure everything is opened again at the next line: the log goes on as soon as it can.
+    After a failure the log is opened again for the next line, so it continues as soon as possible.
     """
 
     def __init__(self, folder: Path, size: int, files: int) -> None:
-        """size: bytes of one file. files: that are kept. Both may be changed, and hold from the next line on."""
+        """size: maximum bytes of one file. files: number to keep. Changes of both take effect with the next line."""
         self.folder = folder
         self.size = size
         self.files = files
@@ -27,13 +27,13 @@ class AuditLog:
         self._chain: Chain | None = None
 
     def open(self) -> None:
-        """Takes the lock and finds the end of the log; makes an empty one if there is none. Raises `StorageError`."""
+        """Lock the log and find its end; create an empty one if there is none. Raises `StorageError`."""
         with self._mutex:
             self._opened()
 
     def write(self, entry: Entry) -> None:
-        """Appends a line and waits until it is on the disk. Raises `StorageError`; the line may then be there or not,
-        and the chain is whole."""
+        """Append a line and wait until it is on the disk. Raises `StorageError`; the line may then be there or not, but
+        the chain is intact."""
         with self._mutex:
             chain = self._opened()
             try:
@@ -46,14 +46,14 @@ class AuditLog:
                 raise
 
     def end(self) -> tuple[int, str, str | None]:
-        """Number and hash of the last line, and what was found to be done to the log and is not yet written in it.
+        """Return the number and hash of the last line, and damage that was found but not yet recorded in the log.
         Raises `StorageError`."""
         with self._mutex:
             chain = self._opened()
             return chain.seq, chain.hash, chain.damage
 
     def close(self) -> None:
-        """Gives the log to whoever comes next."""
+        """Release the log for another process."""
         with self._mutex:
             self._drop()
 

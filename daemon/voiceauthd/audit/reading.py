@@ -1,4 +1,4 @@
-"""Reading the log while a daemon may be writing it. Needs no lock, and changes nothing."""
+"""Read the log, also while a daemon is writing it. Needs no lock and changes nothing."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from voiceauthd.audit.line import MAX_LINE, Line, parse_line
 
 
 class Piece(NamedTuple):
-    """What stands in one line of a file.
+    """The content of one line of a file.
 
-    number  of the line in the file, from 1
-    raw     with the newline, if it is there
-    line    None if it is no line of the log
+    number  the line's number in the file, from 1
+    raw     its bytes, with the newline if it is there
+    line    None if it is not a line of the log
     """
 
     file: str
@@ -26,8 +26,8 @@ class Piece(NamedTuple):
 
 
 def read(folder: Path, first: int = 1) -> Iterator[Line]:
-    """The lines from number `first` on, in the order in which they stand. What is no line of the log is left out, and
-    nothing is checked beyond a line's own hash: that is for `verify`.
+    """Yield the lines from number `first` on, in file order. Anything that is not a line of the log is skipped. Only
+    each line's own hash is checked; `verify` checks the rest.
 
     Raises `StorageError`, and `DeniedError` if this user may not read it.
     """
@@ -36,10 +36,10 @@ def read(folder: Path, first: int = 1) -> Iterator[Line]:
         names = list_files(descriptor)
         for place, name in enumerate(names, 1):
             if place < len(names) and (first_of(names[place]) or 0) <= first:
-                continue  # all of it is before
+                continue  # all its lines come before `first`
             try:
                 file = os.fdopen(open_file(descriptor, name), "rb")
-            except FileNotFoundError:  # it was the oldest, and has just been removed
+            except FileNotFoundError:  # the oldest file has just been removed by rotation
                 continue
             with file:
                 for piece in pieces(name, file):
@@ -52,7 +52,7 @@ def read(folder: Path, first: int = 1) -> Iterator[Line]:
 
 
 def pieces(name: str, file: BinaryIO) -> Iterator[Piece]:
-    """Every line of a file. One that is longer than any line of the log comes in several, of one number."""
+    """Yield every line of a file. One that is longer than any line of the log is split into pieces of one number."""
     number = 1
     while raw := file.readline(MAX_LINE + 1):
         yield Piece(name, number, raw, parse_line(raw.removesuffix(b"\n")))

@@ -1,7 +1,7 @@
-"""Is the log whole? Every kind of damage, with its place.
+"""Verify the whole log: report every kind of damage with its place.
 
-What a crash leaves behind is told apart from what somebody did: a crash cuts off the last line, or leaves the head one
-line behind; it never changes, removes or reorders what was written.
+Traces of a crash are distinguished from tampering: a crash truncates the last line, or leaves the head one line behind;
+it never changes, removes or reorders lines.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
+from voiceauthd.audit.check_chain import ChainChecker, Damage
 from voiceauthd.audit.files import HEAD, Head, first_of, list_files, open_file, open_to_read, read_head, storage_error
 from voiceauthd.audit.files import unsafe as _unsafe
-from voiceauthd.audit.follow import Damage, Follower
 from voiceauthd.audit.reading import pieces
 from voiceauthd.errors import StorageError
 
-TRIES = 20
-"""Looks at the folder, when its oldest files vanish meanwhile because a daemon has begun a new one."""
+MAX_ATTEMPTS = 20
+"""Attempts to read the log, in case its oldest files are removed in the meantime by rotation."""
 
-MOST = 100
-"""Damages that are told one by one."""
+MAX_DAMAGE_LISTED = 100
+"""Maximum number of items in the list of damage."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,15 +35,15 @@ class Anchor:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found.
+    """The result of a verification.
 
-    lines        that are whole
-    first, last  number of the first line that is kept, and of the last; None for none
-    hash         of the last line; zeros for none
-    files        how many
-    damage       what somebody did, or a disk; at most `MOST`, in the order of the files
-    more         damages beyond those
-    torn         "file:line" of what crashes have cut off
+    lines        number of intact lines
+    first, last  number of the first kept line, and of the last line; None if there are none
+    hash         hash of the last line; zeros if there are none
+    files        number of files
+    damage       damage by tampering or a disk; at most `MAX_DAMAGE_LISTED`, in file order
+    more         number of further items of damage
+    torn         "file:line" of lines truncated by crashes
     """
 
     lines: int
@@ -57,23 +57,23 @@ class Verdict:
 
     @property
     def whole(self) -> bool:
-        """Nothing is damaged."""
+        """Whether nothing is damaged."""
         return not self.damage
 
 
 def verify(folder: Path, anchor: Anchor | None = None) -> Verdict:
-    """Reads the whole log. A daemon may be writing it. `anchor`: must be in it, too.
+    """Verify the whole log, also while a daemon is writing it. `anchor`: a line that must be in it.
 
     Raises `StorageError` if there is no log, and `DeniedError` if this user may not read it.
     """
     descriptor = open_to_read(folder)
     try:
-        for _ in range(TRIES):
+        for _ in range(MAX_ATTEMPTS):
             try:
                 return _verify(descriptor, anchor)
             except FileNotFoundError:
                 continue
-        raise StorageError(f"the files of the audit log {folder} come and go: try again", "audit")
+        raise StorageError(f"the files of the audit log {folder} keep changing: try again", "audit")
     except OSError as error:
         raise storage_error(folder, error) from error
     finally:
@@ -81,38 +81,38 @@ def verify(folder: Path, anchor: Anchor | None = None) -> Verdict:
 
 
 def _verify(folder: int, anchor: Anchor | None) -> Verdict:
-    before, problem = _head(folder)  # lines that come after this look are none that are missing
+    before, problem = _head(folder)  # read first: lines written after this are not counted as missing
     names = list_files(folder)
     found = [] if problem is None else [problem]
     if before is None and problem is None and names:
-        found.append(Damage("head_missing", HEAD, 0, "the head is missing: lines at the end may be, too"))
+        found.append(Damage("head_missing", HEAD, 0, "the head is missing: lines at the end may be missing, too"))
     with ExitStack() as stack:
         files = [stack.enter_context(_opened(folder, name)) for name in names]
-        kept, _ = _head(folder)  # a daemon that removes files says before that it does not keep them
+        kept, _ = _head(folder)  # a daemon records the new first line before it removes files
         if before is not None and kept is not None:
             before = replace(before, first=kept.first)
-        follower = Follower(before, None if anchor is None else (anchor.seq, anchor.hash))
+        checker = ChainChecker(before, None if anchor is None else (anchor.seq, anchor.hash))
         found += _unsafe_modes(folder, names, files)
         for name, file in zip(names, files, strict=True):
-            follower.begin(name, first_of(name) or 0)
+            checker.begin(name, first_of(name) or 0)
             for piece in pieces(name, file):
-                follower.take(piece)
-    follower.end()
+                checker.take(piece)
+    checker.end()
     after, _ = _head(folder)
-    found += follower.damage
-    if after is not None and before is not None and follower.last_seq > after.seq + 1:
-        text = f"the head tells of line {after.seq}, and there are lines up to {follower.last_seq}"
+    found += checker.damage
+    if after is not None and before is not None and checker.last_seq > after.seq + 1:
+        text = f"the head records line {after.seq}, but there are lines up to {checker.last_seq}"
         found.append(Damage("head_behind", HEAD, 0, text))
     found.sort(key=lambda damage: (damage.file == HEAD, damage.file, damage.line))
     return Verdict(
-        follower.lines,
-        follower.first_seq,
-        follower.last_seq or None,
-        follower.last_hash,
+        checker.lines,
+        checker.first_seq,
+        checker.last_seq or None,
+        checker.last_hash,
         len(names),
-        tuple(found[:MOST]),
-        max(0, len(found) - MOST),
-        tuple(follower.torn),
+        tuple(found[:MAX_DAMAGE_LISTED]),
+        max(0, len(found) - MAX_DAMAGE_LISTED),
+        tuple(checker.torn),
     )
 
 
@@ -124,11 +124,11 @@ def _head(folder: int) -> tuple[Head | None, Damage | None]:
     try:
         return read_head(folder), None
     except ValueError as error:
-        return None, Damage("head_changed", HEAD, 0, f"the head is not what was written: {error}")
+        return None, Damage("head_changed", HEAD, 0, f"the head was changed: {error}")
 
 
 def _unsafe_modes(folder: int, names: list[str], files: list[BinaryIO]) -> list[Damage]:
-    """What others may write is no evidence."""
+    """Report files that others can write: their content is not evidence."""
     status = os.fstat(folder)
     places = [(".", status), *((name, os.fstat(file.fileno())) for name, file in zip(names, files, strict=True))]
     found = [(name, _unsafe(one, status.st_uid)) for name, one in places]

@@ -4,6 +4,6 @@ from __future__ import annotations
 
 from voiceauthd.client.client import Client
 from voiceauthd.client.errors import CallFailedError, NoAnswerError
-from voiceauthd.client.verify_result import Verified
+from voiceauthd.client.verify_result import VerifyResult
 
-__all__ = ["CallFailedError", "Client", "NoAnswerError", "Verified"]
+__all__ = ["CallFailedError", "Client", "NoAnswerError", "VerifyResult"]

@@ -1,11 +1,11 @@
-"""A client of the daemon: blocking, of the standard library, imported in milliseconds.
+"""The client of the daemon: blocking, standard library only, imported in milliseconds.
 
     with Client() as client:
         print(client.call("Status")["state"])
         for reply in client.stream("Monitor"):
             print(reply["event"])
 
-Nothing here turns a failure into an answer: a reply that is late, torn, garbled or about something else raises.
+No failure turns into an answer: a reply that is late, truncated, garbled or about something else raises an error.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ from typing import Any
 
 from voiceauthd.client.errors import NoAnswerError, failure, unreachable
 from voiceauthd.client.socket_owner import require_owner, trusted_path
-from voiceauthd.client.verify_result import Verified, read_verified
+from voiceauthd.client.verify_result import VerifyResult, read_verify_result
 from voiceauthd.errors import DeniedError, UsageError, VoiceauthError
 from voiceauthd.protocol.paths import find_socket
 from voiceauthd.protocol.wire import MAX_REPLY, NUL, Decoder, Reply, Request, WireError, encode_request, parse_reply
 
-VERIFY_LIMIT = 130.0
-"""Seconds after which a verification without a `timeout` of its own is given up: the daemon's is 120 s at most."""
+DEFAULT_VERIFY_TIMEOUT = 130.0
+"""Seconds to wait for a verification without a `timeout` of its own: the daemon listens for at most 120 s."""
 
-_RECEIVE = 64 * 1024
-"""Bytes asked of the kernel at a time."""
+_RECEIVE_SIZE = 64 * 1024
+"""Bytes per read."""
 
-_LAST_WORDS = 0.5
-"""Seconds in which a daemon that took no more input may have said why."""
+_CLOSING_REPLY_TIMEOUT = 0.5
+"""Seconds to wait for the reason after the daemon stopped reading."""
 
 
 class Client:
-    """One connection to the daemon, made at the first call. For one thread, and one call at a time.
+    """One connection to the daemon, opened by the first call. For use by one thread, with one call at a time.
 
-    path     the socket; None: $VOICEAUTHD_SOCKET, the user's own daemon, the system's. A program that acts for
-             another user must name it, and not trust the environment
-    timeout  seconds to wait for the connection, and for each reply to `call`; a `timeout` among the call's own
-             parameters is added. None waits for ever
-    owners   uids that the socket may belong to, besides root's: anybody else's, and one in a folder that others may
-             write to, raises `DeniedError`, reason `impostor`, before anything is sent. None: whoever's it is
+    path     the socket; None: $VOICEAUTHD_SOCKET, else the user's own daemon, else the system's. A program that acts
+             for another user must name it and not trust the environment
+    timeout  seconds to wait for the connection, and for the reply to `call`; a `timeout` among the call's own
+             parameters is added. None waits indefinitely
+    owners   uids that may own the socket besides root. A socket of any other user, or in a folder that others can write
+             to, raises `DeniedError`, reason `impostor`, before anything is sent. None accepts any owner
 
-    After any failure the connection is closed, so that no late reply can be taken for another call's; the next call
-    makes a new one.
+    After a failure the connection is closed, so that a late reply cannot be taken for that of another call; the next
+    call opens a new connection.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class Client:
         self.owners = owners
         self._socket: socket.socket | None = None
         self._decoder = Decoder(MAX_REPLY, NUL)
-        self._arrived: list[bytes] = []
+        self._messages: list[bytes] = []
         self._in_use = False
 
     def __enter__(self) -> Client:
@@ -68,34 +68,34 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Disconnects: the daemon ends what it was doing for this client. Safe to call twice."""
+        """Disconnect; the daemon then ends whatever it was doing for this client. Safe to call twice."""
         self._disconnect()
         self._in_use = False
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
-        """The answer to a call of `org.voiceauthd`, or of another interface by its full name.
+        """Call a method of `org.voiceauthd`, or of another interface by its full name, and return the answer.
 
-        Raises the `VoiceauthError` that the daemon's error stands for, `NotRunningError` without a daemon,
-        `NoAnswerError` when the answer is late or does not come, `WireError` for one that makes no sense.
+        Raises the `VoiceauthError` that represents the daemon's error, `NotRunningError` without a daemon,
+        `NoAnswerError` if the answer is late or missing, `WireError` for a malformed one.
         """
         own = parameters.get("timeout")
         limit = self.timeout
         if limit is not None and isinstance(own, int | float):
             limit += own
-        for reply in self._replies(method, parameters, more=False, deadline=_after(limit)):
+        for reply in self._replies(method, parameters, more=False, deadline=_deadline_in(limit)):
             return reply.parameters
         raise NoAnswerError("the daemon gave no answer")  # pragma: no cover - _replies yields or raises
 
     def stream(
-        self, method: str, /, *, patience: float | None = None, **parameters: object
+        self, method: str, /, *, reply_timeout: float | None = None, **parameters: object
     ) -> Iterator[dict[str, Any]]:
-        """Each reply to a call, as it comes.
+        """Call a method with `more` and yield each reply as it arrives.
 
-        patience  seconds to wait for the first reply, and for each after it; None waits as long as the daemon lives
+        reply_timeout  seconds to wait for each reply; None waits as long as the daemon is alive
 
-        The connection is closed if the iteration is left early. Raises as `call` does.
+        Leaving the iteration early closes the connection. Raises as `call` does.
         """
-        for reply in self._replies(method, parameters, more=True, deadline=None, patience=patience):
+        for reply in self._replies(method, parameters, more=True, deadline=None, reply_timeout=reply_timeout):
             yield reply.parameters
 
     def verify(
@@ -105,28 +105,29 @@ class Client:
         nonce: str | None = None,
         on_progress: Callable[[dict[str, Any]], None] | None = None,
         policy: str | None = None,
-    ) -> Verified:
-        """Whether `name` is who speaks. Fail closed: returns only a whole decision about this very request.
+    ) -> VerifyResult:
+        """Ask whether `name` is speaking. Fails closed: returns only a complete decision about this very request.
 
-        timeout      seconds that the daemon may listen; None for its own default
-        nonce        what the answer must carry; None for a random one
+        timeout      seconds that the daemon may listen; None for its default
+        nonce        the nonce that the answer must carry; None for a random one
         on_progress  called with each reply before the decision
-        policy       "monitor", "unlock" or "auth": the false-accept rate to aim at; None for the daemon's own, unlock
+        policy       "monitor", "unlock" or "auth": the false-accept rate to aim at; None for the default, unlock
 
-        Raises as `call` does; `UsageError`, reason `not_demonstrated`, for `auth` that nothing bears out.
+        Raises as `call` does; also `UsageError`, reason `not_demonstrated`, if the calibration does not demonstrate
+        `auth`.
         """
         nonce = os.urandom(16).hex() if nonce is None else nonce
         parameters: dict[str, Any] = {"name": name, "nonce": nonce}
         if policy is not None:
             parameters["policy"] = policy
-        limit = VERIFY_LIMIT
+        limit = DEFAULT_VERIFY_TIMEOUT
         if timeout is not None:
             parameters["timeout"] = timeout
             limit = timeout + (10.0 if self.timeout is None else self.timeout)
-        for reply in self._replies("Verify", parameters, more=on_progress is not None, deadline=_after(limit)):
+        for reply in self._replies("Verify", parameters, more=on_progress is not None, deadline=_deadline_in(limit)):
             if not reply.continues:
-                self._require_end()
-                return read_verified(reply.parameters, name, nonce, policy)
+                self._require_nothing_more()
+                return read_verify_result(reply.parameters, name, nonce, policy)
             if on_progress is not None:
                 on_progress(reply.parameters)
         raise NoAnswerError("the daemon gave no decision")  # pragma: no cover - _replies ends with a final reply
@@ -138,70 +139,70 @@ class Client:
         *,
         more: bool,
         deadline: float | None,
-        patience: float | None = None,
+        reply_timeout: float | None = None,
     ) -> Iterator[Reply]:
-        """The replies to one call, the last one without `continues`. Leaving early closes the connection.
+        """Yield the replies to one call; the last one is without `continues`. Leaving early closes the connection.
 
-        All of it ends at `deadline`; each wait after `patience` seconds.
+        The whole call ends at `deadline`; each wait ends after `reply_timeout` seconds.
         """
         if self._in_use:
-            raise UsageError("this client has a call under way: one at a time, or a client each")
+            raise UsageError("this client already has a call in progress: make one at a time, or use another client")
         full_name = method if "." in method else f"org.voiceauthd.{method}"
         message = encode_request(Request(full_name, parameters, more=more))
         self._in_use = True
-        whole = False
+        complete = False
         try:
-            self._send(message, _sooner(deadline, _after(patience)))
-            while not whole:
-                reply = parse_reply(self._receive(_sooner(deadline, _after(patience))))
-                whole = not reply.continues
+            self._send(message, _earlier(deadline, _deadline_in(reply_timeout)))
+            while not complete:
+                reply = parse_reply(self._receive(_earlier(deadline, _deadline_in(reply_timeout))))
+                complete = not reply.continues
                 if reply.error is not None:
                     raise failure(reply.error, reply.parameters)
                 if reply.continues and not more:
-                    raise WireError("the daemon streams an answer that was not asked for as a stream")
-                if whole:
+                    raise WireError("the daemon streams an answer to a call without 'more'")
+                if complete:
                     self._in_use = False
                 yield reply
         finally:
-            # An answer that nobody waited for must not become the next call's.
-            if not whole or self._arrived:
+            # An unexpected or unread answer must not be taken for that of the next call.
+            if not complete or self._messages:
                 self._disconnect()
             self._in_use = False
 
     def _send(self, message: bytes, deadline: float | None) -> None:
         connection = self._connect(deadline)
-        connection.settimeout(_left(deadline))
+        connection.settimeout(_time_left(deadline))
         try:
             connection.sendall(message)
         except TimeoutError:
-            raise _late() from None
+            raise _timed_out() from None
         except OSError:
             self._explain_closed(connection)
 
     def _explain_closed(self, connection: socket.socket) -> None:
-        """A daemon that turns a client away closes; what it said before that is why. Raises, whatever it finds."""
+        """Raise the error that the daemon sent before it closed the connection, or `NoAnswerError` if it sent none."""
         try:
-            reply = parse_reply(self._receive(time.monotonic() + _LAST_WORDS))
+            reply = parse_reply(self._receive(time.monotonic() + _CLOSING_REPLY_TIMEOUT))
         except VoiceauthError:
             reply = Reply({})
         connection.close()
         if reply.error is not None:
             raise failure(reply.error, reply.parameters)
-        raise NoAnswerError("the daemon closed the connection before it took the call")
+        raise NoAnswerError("the daemon closed the connection before it read the call")
 
     def _connect(self, deadline: float | None) -> socket.socket:
-        if self._socket is not None and _is_quiet(self._socket):
+        if self._socket is not None and _is_idle(self._socket):
             return self._socket
         self._disconnect()
         connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
-            connection.settimeout(_left(_sooner(deadline, _after(self.timeout))))
+            connection.settimeout(_time_left(_earlier(deadline, _deadline_in(self.timeout))))
             if self.owners is None:
                 connection.connect(self.path)
             else:
                 connection.connect(trusted_path(self.path, self.owners))
                 if require_owner(connection, self.owners) is not True:
-                    raise DeniedError("nothing says whose socket this is", "impostor")
+                    raise DeniedError("the owner of the socket is unknown", "impostor")
         except OSError as problem:
             connection.close()
             raise unreachable(self.path, problem) from None
@@ -209,19 +210,19 @@ class Client:
             connection.close()
             raise
         self._decoder = Decoder(MAX_REPLY, NUL)
-        self._arrived = []
+        self._messages = []
         self._socket = connection
         return connection
 
-    def _require_end(self) -> None:
-        """Raises `WireError` if more has come than the one decision that was asked for."""
+    def _require_nothing_more(self) -> None:
+        """Raise `WireError` if anything follows the one decision that was requested."""
         assert self._socket is not None
         self._socket.settimeout(0)
         try:
             more = self._socket.recv(1, socket.MSG_PEEK)
-        except OSError:  # nothing has come, or nothing will
+        except OSError:  # nothing has arrived, or the connection is closed
             more = b""
-        if more or self._arrived or self._decoder.holds_part:
+        if more or self._messages or self._decoder.has_partial_message:
             raise WireError("the daemon answered more than once")
 
     def _disconnect(self) -> None:
@@ -230,32 +231,32 @@ class Client:
         self._socket = None
 
     def _receive(self, deadline: float | None) -> bytes:
-        """The next message, whole."""
+        """Return the next complete message."""
         assert self._socket is not None
-        while not self._arrived:
-            self._socket.settimeout(_left(deadline))
+        while not self._messages:
+            self._socket.settimeout(_time_left(deadline))
             try:
-                data = self._socket.recv(_RECEIVE)
+                data = self._socket.recv(_RECEIVE_SIZE)
             except TimeoutError:
-                raise _late() from None
+                raise _timed_out() from None
             except OSError as problem:
-                raise NoAnswerError(f"the connection to the daemon broke: {problem.strerror or problem}") from None
+                raise NoAnswerError(f"the connection to the daemon failed: {problem.strerror or problem}") from None
             if not data:
                 raise NoAnswerError("the daemon closed the connection before it answered")
-            self._arrived = self._decoder.feed(data)
+            self._messages = self._decoder.feed(data)
             if self._decoder.overflowed:
-                raise WireError(f"the daemon sent more than {MAX_REPLY} bytes without an end")
-        return self._arrived.pop(0)
+                raise WireError(f"the daemon sent a message of more than {MAX_REPLY} bytes")
+        return self._messages.pop(0)
 
 
-def _sooner(first: float | None, second: float | None) -> float | None:
+def _earlier(first: float | None, second: float | None) -> float | None:
     if first is None or second is None:
         return second if first is None else first
     return min(first, second)
 
 
-def _is_quiet(connection: socket.socket) -> bool:
-    """Whether a connection between two calls is as it should be: open, and nothing has come that nobody asked for."""
+def _is_idle(connection: socket.socket) -> bool:
+    """Whether a connection between two calls is open, with nothing unexpected to read."""
     connection.settimeout(0)
     try:
         connection.recv(1, socket.MSG_PEEK)
@@ -266,19 +267,19 @@ def _is_quiet(connection: socket.socket) -> bool:
     return False
 
 
-def _after(seconds: float | None) -> float | None:
+def _deadline_in(seconds: float | None) -> float | None:
     return None if seconds is None else time.monotonic() + seconds
 
 
-def _left(deadline: float | None) -> float | None:
-    """Seconds until `deadline`. Raises `NoAnswerError` when there are none."""
+def _time_left(deadline: float | None) -> float | None:
+    """Return the seconds until `deadline`. Raises `NoAnswerError` if it has passed."""
     if deadline is None:
         return None
-    left = deadline - time.monotonic()
-    if not left > 0:
-        raise _late()
-    return left
+    seconds = deadline - time.monotonic()
+    if not seconds > 0:
+        raise _timed_out()
+    return seconds
 
 
-def _late() -> NoAnswerError:
-    return NoAnswerError("the daemon did not answer in time; `voiceauth doctor` looks why", "timeout")
+def _timed_out() -> NoAnswerError:
+    return NoAnswerError("the daemon did not answer in time; run `voiceauth doctor` to find out why", "timeout")

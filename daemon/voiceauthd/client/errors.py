@@ -1,4 +1,4 @@
-"""What a client raises."""
+"""The exceptions that a client raises, and how they are made from the daemon's errors."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Mapping
 from typing import Any
 
 from voiceauthd.errors import DeniedError, NotRunningError, VoiceauthError
-from voiceauthd.protocol.errors import LONGEST_LINE, exception_for_error
+from voiceauthd.protocol.errors import MAX_LINE_LENGTH, exception_for_error
 from voiceauthd.protocol.wire import presentable
 
 
 class CallFailedError(VoiceauthError):
     """The daemon answered a call with an error.
 
-    Errors that stand for something else here (`BusyError`, `NotEnrolledError`, …) are raised as that, with this one as
+    Errors that have an exception of their own (`BusyError`, `NotEnrolledError`, …) are raised as that, with this one as
     their `__cause__`.
 
     error       the name on the wire: "org.voiceauthd.Busy"
-    parameters  what came with it
+    parameters  the error's parameters
     """
 
     reason = "call_failed"
 
     def __init__(self, error: str, parameters: Mapping[str, Any]) -> None:
-        said = str(parameters.get("detail") or dict(parameters))
-        super().__init__(f"the daemon answered {presentable(error)}: {presentable(said, LONGEST_LINE)}")
+        detail = str(parameters.get("detail") or dict(parameters))
+        super().__init__(f"the daemon answered {presentable(error)}: {presentable(detail, MAX_LINE_LENGTH)}")
         self.error = error
         self.parameters = dict(parameters)
 
@@ -36,7 +36,7 @@ class NoAnswerError(NotRunningError):
 
 
 def failure(error: str, parameters: Mapping[str, Any]) -> VoiceauthError:
-    """The exception for an error that the daemon answered."""
+    """Return the exception for an error that the daemon answered with."""
     failed = CallFailedError(error, parameters)
     known = exception_for_error(error, parameters)
     if known is None:
@@ -46,11 +46,11 @@ def failure(error: str, parameters: Mapping[str, Any]) -> VoiceauthError:
 
 
 def unreachable(path: str, problem: OSError) -> VoiceauthError:
-    """The exception for a socket that cannot be connected to, with what to do."""
+    """Return the exception for a failed connection; its message says what to do."""
     if isinstance(problem, FileNotFoundError | NotADirectoryError):
         what = f"no daemon listens on {path}"
     elif isinstance(problem, ConnectionRefusedError):
-        what = f"the daemon of {path} is gone"
+        what = f"the daemon on {path} is gone"
     elif isinstance(problem, PermissionError):
         return DeniedError(f"this user may not connect to {path}")
     else:

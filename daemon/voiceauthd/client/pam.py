@@ -1,8 +1,8 @@
-"""`voiceauth-pam`: whether it is PAM_USER who speaks, for pam_exec.so.
+"""`voiceauth-pam`, run by pam_exec.so: ask the daemon whether PAM_USER is speaking.
 
-The executable of that name (scripts/voiceauth-pam) runs this module, and ends with 0 when it ends with `ACCEPTED`. It
-does so for one thing: an acceptance by the daemon, of this user and of this request, that has not expired and was not
-used. All else, foreseen or not, ends with another number, and PAM goes on to the password.
+The executable of that name (scripts/voiceauth-pam) runs this module and exits with 0 if this exits with `ACCEPTED`.
+That happens in one case only: the daemon has accepted this user in answer to this request, and the result has neither
+expired nor been used. Everything else, foreseen or not, exits with another code, and PAM goes on to the password.
 """
 
 from __future__ import annotations
@@ -20,34 +20,35 @@ from voiceauthd import __version__
 from voiceauthd.client import Client, pam_messages
 from voiceauthd.client.pam_arguments import DAEMON_USER, HELP, Options, read_options, require_allowed
 from voiceauthd.client.socket_owner import user_ids
-from voiceauthd.client.verify_result import Verified
+from voiceauthd.client.verify_result import VerifyResult
 from voiceauthd.errors import DeniedError, UsageError, VoiceauthError
 
 ACCEPTED = 42
-"""Ends so for an acceptance only. Not 0, which a module that is empty or cut off ends with; not 1 or 2, the
-interpreter's for exceptions and usage; not 126 or more, a shell's for what cannot be run and for signals."""
+"""Exit code for an acceptance only. Not 0, which an empty or truncated module exits with; not 1 or 2, which the
+interpreter uses for exceptions and usage errors; not 126 or more, which a shell uses for commands that cannot run and
+for signals."""
 
 REFUSED = 43
-"""Ends so for all else that it knows of. Any other number is a failure, and the executable tells the log of it."""
+"""Exit code for every other expected end. Any other code is a failure, which the executable logs."""
 
-_LAST_MOMENT = 0.1
-"""Seconds before the timer kills this process in which it can still end in good order."""
+_EXIT_MARGIN = 0.1
+"""Seconds before the timer kills this process that are kept for a regular exit."""
 
-_DECIDING = 1.0
-"""Seconds kept for opening the microphone, comparing the last window and writing the audit log, at most a quarter of
-all: the daemon decides, and counts a failure, while this process still listens."""
+_DECISION_TIME = 1.0
+"""Seconds kept for opening the microphone, comparing the last window and writing the audit log; at most a quarter of
+the timeout. The daemon then decides, and counts a failure, while this process is still waiting."""
 
 _STANDARD_OUTPUT, _STANDARD_ERROR = 1, 2
 
-_ALARMING = ("impostor", "usage", "internal", "malformed_message", "call_failed")
-"""Reasons that an administrator should look into."""
+_ERROR_REASONS = ("impostor", "usage", "internal", "malformed_message", "call_failed")
+"""Reasons that are logged as errors, for an administrator to look into."""
 
-_SHOWN = 64
-"""Characters of a name in the log."""
+_MAX_LOGGED_NAME = 64
+"""Maximum characters of a name in the log."""
 
 
 def script() -> NoReturn:
-    """Ends the process at once: nothing that runs at an interpreter's end can change the number."""
+    """Run `main` and end the process at once, so that nothing that runs at interpreter exit can change the code."""
     code = REFUSED
     try:
         code = main(sys.argv[1:], os.environ)
@@ -59,10 +60,10 @@ def script() -> NoReturn:
 
 
 def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
-    """`ACCEPTED` or `REFUSED`. Ends, or is ended by a signal, --timeout seconds after the process was started."""
-    began = _began()
+    """Return `ACCEPTED` or `REFUSED`. Ends, or is killed by a signal, --timeout seconds after the process started."""
+    started = _start_time()
     if "--help" in arguments or "--version" in arguments:
-        _say(HELP.rstrip() if "--help" in arguments else f"voiceauth-pam {__version__}")
+        _show(HELP.rstrip() if "--help" in arguments else f"voiceauth-pam {__version__}")
         return REFUSED
     try:
         options = read_options(arguments)
@@ -71,67 +72,70 @@ def main(arguments: Sequence[str], environment: Mapping[str, str]) -> int:
         os.write(_STANDARD_ERROR, f"voiceauth-pam: {problem}\n".encode())
         return REFUSED
     try:
-        _set_timer(began + options.timeout)
-        _need_outputs()
-        asking = Asking(options, began + options.timeout - _LAST_MOMENT)
-        return ACCEPTED if asking.ask(environment) is True else REFUSED
+        _set_timer(started + options.timeout)
+        _ensure_standard_streams()
+        verification = Verification(options, started + options.timeout - _EXIT_MARGIN)
+        return ACCEPTED if verification.run(environment) is True else REFUSED
     except VoiceauthError as problem:
-        priority = syslog.LOG_ERR if problem.reason in _ALARMING else syslog.LOG_INFO
+        priority = syslog.LOG_ERR if problem.reason in _ERROR_REASONS else syslog.LOG_INFO
         _log(priority, environment, f"not accepted: {problem.reason}: {problem}")
     return REFUSED
 
 
-class Asking:
-    """One verification, told to the person as it goes. `deadline` is on `time.monotonic()`'s clock."""
+class Verification:
+    """One verification, with messages to the person. `deadline` is on the clock of `time.monotonic()`."""
 
     def __init__(self, options: Options, deadline: float) -> None:
         self._options = options
         self._deadline = deadline
-        self._said: list[str] = []
+        self._shown: list[str] = []
 
-    def ask(self, environment: Mapping[str, str], *, proc: str = "/proc", run: str = "/run") -> bool:
-        """True if PAM_USER was accepted, once. Raises what stands in the way as a `VoiceauthError`, or as an `OSError`
-        where nobody can be told. `proc` and `run` as for `require_local`.
+    def run(self, environment: Mapping[str, str], *, proc: str = "/proc", run: str = "/run") -> bool:
+        """Return True if PAM_USER was accepted, once. Raises a `VoiceauthError` if the daemon cannot be asked or does
+        not decide, and an `OSError` if no message can be shown. `proc` and `run` as for `require_local`.
         """
         user = require_allowed(environment, self._options, proc=proc, run=run)
         if user != environment["PAM_USER"]:
-            raise DeniedError("nobody to ask for", "no_user")
+            raise DeniedError("no user to verify", "no_user")
         try:
-            verified = self._verify(user)
+            result = self._verify(user)
         except VoiceauthError as problem:
-            words = pam_messages.not_recognised(problem.reason) if self._said else pam_messages.unavailable(problem)
-            if words is not None:
-                _say(words)
+            message = pam_messages.not_recognised(problem.reason) if self._shown else pam_messages.unavailable(problem)
+            if message is not None:
+                _show(message)
             raise
-        _say(pam_messages.RECOGNISED if verified.accepted else pam_messages.not_recognised(verified.reason))
-        _log(syslog.LOG_INFO, environment, f"{'accepted' if verified.accepted else 'not accepted'}: {verified.reason}")
-        return time.monotonic() < self._deadline and verified.redeem()
+        _show(pam_messages.RECOGNISED if result.accepted else pam_messages.not_recognised(result.reason))
+        _log(syslog.LOG_INFO, environment, f"{'accepted' if result.accepted else 'not accepted'}: {result.reason}")
+        return time.monotonic() < self._deadline and result.redeem()
 
-    def _verify(self, user: str) -> Verified:
+    def _verify(self, user: str) -> VerifyResult:
         owners = frozenset(_owners(self._options))
-        left = self._deadline - time.monotonic()
-        deciding = min(_DECIDING, self._options.timeout / 4)
-        if not left > deciding:
+        remaining = self._deadline - time.monotonic()
+        reserved = min(_DECISION_TIME, self._options.timeout / 4)
+        if not remaining > reserved:
             raise VoiceauthError("no time is left", "timeout")
-        with Client(self._options.socket, timeout=deciding, owners=owners) as client:
+        with Client(self._options.socket, timeout=reserved, owners=owners) as client:
             return client.verify(
-                user, timeout=round(left - deciding, 3), policy=self._options.policy, on_progress=self._tell
+                user,
+                timeout=round(remaining - reserved, 3),
+                policy=self._options.policy,
+                on_progress=self._show_progress,
             )
 
-    def _tell(self, reply: Mapping[str, Any]) -> None:
+    def _show_progress(self, reply: Mapping[str, Any]) -> None:
         state = reply.get("state")
-        words = (
+        message = (
             {"listening": pam_messages.SPEAK, "speech": pam_messages.HEARD}.get(state)
             if isinstance(state, str)
             else None
         )
-        if words is not None and words not in self._said:
-            self._said.append(words)
-            _say(words)
+        if message is not None and message not in self._shown:
+            self._shown.append(message)
+            _show(message)
 
 
 def _owners(options: Options) -> frozenset[int]:
-    """The uids that the socket may belong to, besides root's. Raises `UsageError` for a named user without account."""
+    """Return the uids that may own the socket besides root. Raises `UsageError` for a named user without an account."""
     if options.daemon_users is not None:
         return user_ids(options.daemon_users)
     try:
@@ -140,8 +144,8 @@ def _owners(options: Options) -> frozenset[int]:
         return frozenset()
 
 
-def _began() -> float:
-    """When this process was started, on `time.monotonic()`'s clock: the interpreter's start counts, too."""
+def _start_time() -> float:
+    """Return when this process started, on the clock of `time.monotonic()`. The interpreter's own start is included."""
     now = time.monotonic()
     try:
         with open("/proc/self/stat", "rb") as file:
@@ -153,17 +157,18 @@ def _began() -> float:
 
 
 def _set_timer(deadline: float) -> None:
-    """Has the kernel kill this process at the deadline, whatever it is caught in and whatever became of SIGALRM."""
+    """Make the kernel kill this process at the deadline, whatever it does, even if SIGALRM was ignored or blocked."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGALRM])
-    left = deadline - time.monotonic()
-    if not left > 0:
+    remaining = deadline - time.monotonic()
+    if not remaining > 0:
         raise VoiceauthError("no time is left", "timeout")
-    signal.setitimer(signal.ITIMER_REAL, left)
+    signal.setitimer(signal.ITIMER_REAL, remaining)
 
 
-def _need_outputs() -> None:
-    """Sees to it that no socket gets the number of an output. Raises `OSError` without a standard output."""
+def _ensure_standard_streams() -> None:
+    """Open missing standard streams on /dev/null, so that no socket gets the descriptor of one. Raises `OSError` if
+    standard output is missing."""
     for descriptor in (0, _STANDARD_OUTPUT, _STANDARD_ERROR):
         try:
             os.fstat(descriptor)
@@ -173,22 +178,22 @@ def _need_outputs() -> None:
             os.open(os.devnull, os.O_RDWR)
 
 
-def _say(words: str) -> None:
-    """One line to the person, at once. A conversation that takes nothing is not waited for.
+def _show(message: str) -> None:
+    """Show one line to the person, at once, without waiting for a PAM conversation that does not read.
 
-    Raises `OSError` where nobody is there to be told: then nobody is there to be let in.
+    Raises `OSError` if nobody can receive it: then there is nobody to let in, either.
     """
-    waiting = select.poll()
-    waiting.register(_STANDARD_OUTPUT, select.POLLOUT)
-    if waiting.poll(0):
-        os.write(_STANDARD_OUTPUT, f"{words}\n".encode())
+    poll = select.poll()
+    poll.register(_STANDARD_OUTPUT, select.POLLOUT)
+    if poll.poll(0):
+        os.write(_STANDARD_OUTPUT, f"{message}\n".encode())
 
 
-def _log(priority: int, environment: Mapping[str, str], words: str) -> None:
-    """One line in the system's log."""
-    user, service = (ascii(environment.get(name, ""))[:_SHOWN] for name in ("PAM_USER", "PAM_SERVICE"))
+def _log(priority: int, environment: Mapping[str, str], text: str) -> None:
+    """Write one line to the system log."""
+    user, service = (ascii(environment.get(name, ""))[:_MAX_LOGGED_NAME] for name in ("PAM_USER", "PAM_SERVICE"))
     syslog.openlog("voiceauth-pam", syslog.LOG_PID, syslog.LOG_AUTHPRIV)
-    syslog.syslog(priority, f"{user} for {service}: {words}")
+    syslog.syslog(priority, f"{user} for {service}: {text}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What `voiceauth-pam` is asked: the arguments of its line in a PAM file, and what pam_exec.so says in the environment.
+"""The input of `voiceauth-pam`: the arguments of its line in a PAM file, and the variables set by pam_exec.so.
 
-Nothing else of the environment is looked at.
+No other environment variables are read.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import NamedTuple
 
-from voiceauthd.client.pam_services import GIVES_ROOT, NEVER, REMOTE
+from voiceauthd.client.pam_services import EXCLUDED_SERVICES, REMOTE_SERVICES, ROOT_SERVICES
 from voiceauthd.client.remote_session import ancestors, require_local
 from voiceauthd.errors import DeniedError, UsageError
 from voiceauthd.protocol.paths import SYSTEM_SOCKET
@@ -18,34 +18,34 @@ from voiceauthd.protocol.paths import SYSTEM_SOCKET
 HELP = """\
 usage: voiceauth-pam [--timeout S] [--socket PATH] [--daemon-user NAME]... [--policy NAME] [--allow-root]
 
-Asks the daemon whether it is PAM_USER who speaks. For pam_exec.so, in a file of /etc/pam.d:
+Asks the daemon whether PAM_USER is speaking. For use by pam_exec.so, in a file in /etc/pam.d:
 
   auth sufficient pam_exec.so quiet stdout seteuid /path/to/voiceauth-pam
 
-  --timeout S         seconds until the password is asked for, whatever happens: 1 to 60, default 6
+  --timeout S         seconds after which the password is asked for in any case: 1 to 60, default 6
   --socket PATH       the daemon's socket, default /run/voiceauthd/socket
-  --daemon-user NAME  who may own the socket besides root, default voiceauthd; may be repeated
+  --daemon-user NAME  a user who may own the socket besides root, default voiceauthd; may be repeated
   --policy NAME       unlock (default) or auth: the false-accept rate to aim at
-  --allow-root        also for root, and for services that make somebody root, such as sudo
+  --allow-root        also accept root, and services that grant root, such as sudo
 
-Ends with 0 if the voice is recognised, and with 1 for everything else. See docs/login.md.
+Exits with 0 if the voice is recognised, and with 1 otherwise. See docs/login.md.
 """
 
-SHORTEST, LONGEST = 1.0, 60.0
-"""Seconds. Nobody is recognised in less; nobody waits for longer."""
+MIN_TIMEOUT, MAX_TIMEOUT = 1.0, 60.0
+"""Seconds. A shorter time is not enough to recognise anybody; a longer one is too long to wait."""
 
 DAEMON_USER = "voiceauthd"
 
 POLICIES = ("unlock", "auth")
-"""`monitor` is for labels, and lets one stranger in a hundred pass."""
+"""The policies that a login may use. `monitor` is for labels only: it accepts one stranger in a hundred."""
 
-
-ASKERS = 2
-"""Processes above this one that may be who asks PAM: the shell of the executable is the first, who asks the second."""
+MAX_CALLER_PROCESSES = 2
+"""How many parent processes may be the program that calls PAM: the first is the helper's shell, the second that
+program."""
 
 
 class Options(NamedTuple):
-    """The arguments. `daemon_users` is None if none was named: then it is `DAEMON_USER`, if there is such a user."""
+    """The arguments. `daemon_users` is None if none was named; then `DAEMON_USER` is used, if that user exists."""
 
     timeout: float = 6.0
     socket: str = SYSTEM_SOCKET
@@ -55,20 +55,20 @@ class Options(NamedTuple):
 
 
 def read_options(arguments: Sequence[str]) -> Options:
-    """Raises `UsageError` for what is not known or makes no sense. The last of several counts."""
+    """Parse the arguments. The last of a repeated option counts. Raises `UsageError` if one is unknown or invalid."""
     options = Options()
-    left = list(arguments)
-    while left:
-        name, equals, value = left.pop(0).partition("=")
+    remaining = list(arguments)
+    while remaining:
+        name, equals, value = remaining.pop(0).partition("=")
         if name == "--allow-root" and not equals:
             options = options._replace(allow_root=True)
             continue
         if name not in ("--timeout", "--socket", "--daemon-user", "--policy"):
             raise UsageError(f"unknown argument {name[:40]!r}")
         if not equals:
-            if not left:
+            if not remaining:
                 raise UsageError(f"{name} needs a value")
-            value = left.pop(0)
+            value = remaining.pop(0)
         options = _with(options, name, value)
     return options
 
@@ -82,7 +82,7 @@ def _with(options: Options, name: str, value: str) -> Options:
         return options._replace(socket=value)
     if name == "--policy":
         if value not in POLICIES:
-            raise UsageError(f"--policy is one of {', '.join(POLICIES)}")
+            raise UsageError(f"--policy must be one of {', '.join(POLICIES)}")
         return options._replace(policy=value)
     return options._replace(daemon_users=(*(options.daemon_users or ()), value))
 
@@ -92,20 +92,22 @@ def _seconds(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = 0.0
-    if not SHORTEST <= seconds <= LONGEST:
-        raise UsageError(f"--timeout takes {SHORTEST:g} to {LONGEST:g} seconds")
+    if not MIN_TIMEOUT <= seconds <= MAX_TIMEOUT:
+        raise UsageError(f"--timeout must be {MIN_TIMEOUT:g} to {MAX_TIMEOUT:g} seconds")
     return seconds
 
 
 def require_allowed(environment: Mapping[str, str], options: Options, *, proc: str = "/proc", run: str = "/run") -> str:
-    """The user whom PAM asks for, if a voice may answer. Raises `DeniedError` with a reason that says why not.
+    """Return the user to verify, if a voice may authenticate this request. Raises `DeniedError` otherwise.
 
-    not_auth      PAM does not ask who somebody is, but something else
-    no_user       nobody is named, or nobody who has an account
-    no_service    PAM does not say for what
-    never         the service is one that a voice never opens
-    remote        who asks sits elsewhere
-    root          it would make somebody root, and that was not allowed
+    The error's reason:
+
+    not_auth      the request is not for authentication
+    no_user       no user is named, or the user has no account
+    no_service    no service is named
+    never         a voice never authenticates for this service
+    remote        the user is not at this machine
+    root          the request grants root, and --allow-root was not given
     """
     user, service = environment.get("PAM_USER", ""), environment.get("PAM_SERVICE", "").lower()
     if environment.get("PAM_TYPE") != "auth":
@@ -114,21 +116,23 @@ def require_allowed(environment: Mapping[str, str], options: Options, *, proc: s
         raise DeniedError("PAM_USER is not set", "no_user")
     if not service:
         raise DeniedError("PAM_SERVICE is not set", "no_service")
-    if service in NEVER:
-        raise DeniedError("a voice never opens this service", "never")
-    if service in REMOTE:
-        raise DeniedError("the service is a remote one", "remote")
-    # By the program, too: sudo can be told to go by another service's name.
-    gives_root = service in GIVES_ROOT or any(name in GIVES_ROOT for name in islice(ancestors(proc), ASKERS))
+    if service in EXCLUDED_SERVICES:
+        raise DeniedError("a voice never authenticates for this service", "never")
+    if service in REMOTE_SERVICES:
+        raise DeniedError("the service is for remote users", "remote")
+    # Check the calling program, too: sudo can be configured to use another service name.
+    gives_root = service in ROOT_SERVICES or any(
+        name in ROOT_SERVICES for name in islice(ancestors(proc), MAX_CALLER_PROCESSES)
+    )
     if (_is_root(user) is not False or gives_root) and not options.allow_root:
-        raise DeniedError("this makes somebody root: --allow-root is not given", "root")
+        raise DeniedError("this would grant root, and --allow-root was not given", "root")
     if require_local(environment, proc, run) is not True:
-        raise DeniedError("nothing says that this session is local", "remote")
+        raise DeniedError("this session is not known to be local", "remote")
     return user
 
 
 def _is_root(user: str) -> bool:
-    """Raises `DeniedError` for somebody without an account."""
+    """Whether the user is root. Raises `DeniedError` for a user without an account."""
     try:
         return pwd.getpwnam(user).pw_uid == 0
     except (KeyError, ValueError):

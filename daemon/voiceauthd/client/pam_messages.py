@@ -1,4 +1,4 @@
-"""What `voiceauth-pam` says to the person who logs in: one line each, and never a score."""
+"""The messages of `voiceauth-pam` to the person who logs in: one line each, never a score."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ _WHY: Mapping[str, str] = MappingProxyType(
 
 
 def not_recognised(reason: str) -> str:
-    """The last line after somebody was asked to speak. `reason`: the stable code, of a decision or an error."""
+    """Return the last line after the person was asked to speak. `reason`: the code of a decision or an error."""
     why = _WHY.get(reason)
     return f"{_NOT_RECOGNISED}: {why}" if why else _NOT_RECOGNISED
 
 
 def unavailable(problem: VoiceauthError) -> str | None:
-    """The line when nobody was asked to speak, and none for those who never enrolled or have no daemon."""
+    """Return the line if the person was not asked to speak; None if they never enrolled or no daemon runs."""
     if isinstance(problem, LockedError):
         return f"Voice locked{_for_a_while(problem)}; use your password"
     if isinstance(problem, TooOftenError):
@@ -59,7 +59,7 @@ def unavailable(problem: VoiceauthError) -> str | None:
 
 
 def _for_a_while(problem: LockedError) -> str:
-    """ " for 4 min", rounded up; "" if the daemon did not say for how long."""
+    """Return " for 4 min", rounded up; "" if the daemon did not say for how long."""
     cause = problem.__cause__
     seconds = cause.parameters.get("seconds") if isinstance(cause, CallFailedError) else None
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < math.inf:

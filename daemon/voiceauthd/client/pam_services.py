@@ -1,11 +1,11 @@
-"""PAM services that a voice must treat with care, by the name that PAM knows them by.
+"""The PAM services that need special treatment, by their PAM names.
 
-Two programs go by these tables: `voiceauth-pam`, each time PAM asks it, and `voiceauth pam install`.
+`voiceauth-pam` checks these tables each time PAM runs it, and `voiceauth pam install` when it changes a service.
 """
 
 from __future__ import annotations
 
-GIVES_ROOT = frozenset(
+ROOT_SERVICES = frozenset(
     {
         "config-util",
         "doas",
@@ -26,10 +26,10 @@ GIVES_ROOT = frozenset(
         "userhelper",
     }
 )
-"""Whoever gets past these acts as root, or as anybody. A voice alone does not open them, unless somebody who may decide
-that has said so."""
+"""Services that let the user act as root or as any other user. A voice alone is not enough for them unless an
+administrator allows it (--allow-root)."""
 
-REMOTE = frozenset(
+REMOTE_SERVICES = frozenset(
     {
         "cockpit",
         "cups",
@@ -59,8 +59,9 @@ REMOTE = frozenset(
         "x2goserver",
     }
 )
-"""Who uses these sits elsewhere, and it would be this machine's microphone that listens. A voice never opens them."""
+"""Services for users at other machines, where this machine's microphone would hear somebody else. A voice never
+authenticates for them."""
 
-NEVER = frozenset({"other", "voiceauthd"})
-"""`other` stands for every service that has no file. `voiceauthd` proves that who wants to change a voice
-is its owner: a voice is no proof of that."""
+EXCLUDED_SERVICES = frozenset({"other", "voiceauthd"})
+"""Services that never use a voice. `other` covers every service that has no file. `voiceauthd` proves that the person
+who changes a voice is its owner, and a voice cannot prove that."""

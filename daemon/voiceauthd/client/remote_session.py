@@ -1,9 +1,9 @@
-"""Whether somebody sits elsewhere: then this machine's microphone hears somebody else.
+"""Detect remote sessions, in which this machine's microphone would hear somebody else.
 
-Four witnesses are asked: what PAM was told, logind, and the processes that led here. One that says "remote" is enough.
-One that cannot be read says nothing: a machine without logind, or a /proc that hides others' processes, is not thereby
-remote. So this keeps an honest remote user from being asked to speak to an empty room. It is no boundary: who has a
-shell here can hide where it came from.
+PAM's own variables, logind's session and the parent processes are checked. One source that says "remote" is enough. One
+that cannot be read says nothing: a machine without logind, or a /proc that hides others' processes, does not count as
+remote. This keeps an honest remote user from being asked to speak to an empty room. It is not a security boundary:
+anybody with a shell here can hide where the session came from.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from collections.abc import Iterator, Mapping
 
 from voiceauthd.errors import DeniedError
 
-_COMM = 15
-"""Characters of a process's name that the kernel keeps (TASK_COMM_LEN - 1, proc(5))."""
+_COMM_LENGTH = 15
+"""Characters of a process name that the kernel keeps (TASK_COMM_LEN - 1, proc(5))."""
 
-_MOST_ANCESTORS = 64
-"""More than any real line of descent; /proc changes while it is read, and must not lead in circles for ever."""
+_MAX_ANCESTORS = 64
+"""More than any real process has. /proc changes while it is read, and the walk must not go in circles for ever."""
 
 _NO_SESSION = "4294967295"
-"""What the kernel says for a process outside any audit session: -1, unsigned."""
+"""The session id that the kernel reports outside any audit session: -1 as unsigned."""
 
 _LOCAL_DISPLAY_HOSTS = ("", "unix")
-"""The host part of X's name for a display of this machine: ":0", "unix:0". Not "localhost": `ssh -X` forwards
+"""The host part of an X display on this machine: ":0", "unix:0". Not "localhost": `ssh -X` forwards
 "localhost:10.0"."""
 
-SERVERS = frozenset(
-    name[:_COMM]
+REMOTE_LOGIN_SERVERS = frozenset(
+    name[:_COMM_LENGTH]
     for name in (
         "cockpit-bridge",
         "cockpit-session",
@@ -62,14 +62,14 @@ SERVERS = frozenset(
         "xrdp-sesman",
     )
 )
-"""Programs whose children are sessions of somebody elsewhere."""
+"""Programs whose children are sessions of remote users."""
 
 
 def require_local(environment: Mapping[str, str], proc: str = "/proc", run: str = "/run") -> bool:
-    """True if nothing says that whom PAM asks for sits elsewhere. Raises `DeniedError`, reason `remote`, otherwise.
+    """Return True if nothing says that the user is remote. Raises `DeniedError`, reason `remote`, otherwise.
 
-    environment  with PAM_RHOST and PAM_TTY, as pam_exec.so gives them
-    proc, run    where the kernel and logind tell of processes and sessions
+    environment  contains PAM_RHOST and PAM_TTY, as set by pam_exec.so
+    proc, run    the folders in which the kernel and logind describe processes and sessions
     """
     host, terminal = environment.get("PAM_RHOST", ""), environment.get("PAM_TTY", "")
     if host != "":
@@ -80,7 +80,7 @@ def require_local(environment: Mapping[str, str], proc: str = "/proc", run: str 
         if _is_remote(session, run) is not False:
             raise _remote(f"session {session} is remote")
     for name in ancestors(proc):
-        if name[:_COMM] in SERVERS:
+        if name[:_COMM_LENGTH] in REMOTE_LOGIN_SERVERS:
             raise _remote(f"run by {name}")
     return True
 
@@ -90,13 +90,13 @@ def _remote(what: str) -> DeniedError:
 
 
 def _is_elsewhere(terminal: str) -> bool:
-    """Whether PAM_TTY names a display of another host, or is what sshd says in place of a terminal."""
+    """Whether PAM_TTY names a display of another host, or is "ssh", which sshd sets if there is no terminal."""
     host, colon, _ = terminal.removeprefix("/dev/").rpartition(":")
     return terminal == "ssh" or (colon != "" and host not in _LOCAL_DISPLAY_HOSTS)
 
 
 def _sessions(proc: str) -> Iterator[str]:
-    """The ids that logind may know this process's session by: of the control group, and of the audit session."""
+    """Yield the session ids by which logind may know this process: from its control group and its audit session."""
     for line in _read(f"{proc}/self/cgroup").splitlines():
         for part in line.split("/"):
             session = part.removeprefix("session-").removesuffix(".scope")
@@ -112,16 +112,16 @@ def _is_id(session: str) -> bool:
 
 
 def _is_remote(session: str, run: str) -> bool:
-    """What logind's file about the session says. False where there is none."""
+    """Whether logind's file says that the session is remote. False without a file."""
     lines = _read(f"{run}/systemd/sessions/{session}").splitlines()
     return "REMOTE=1" in lines or any(line.startswith("REMOTE_HOST=") and line != "REMOTE_HOST=" for line in lines)
 
 
 def ancestors(proc: str = "/proc") -> Iterator[str]:
-    """The names of the processes that led to this one, its parent first, as far as they can be read."""
+    """Yield the names of this process's ancestors, its parent first, as far as they can be read."""
     process = "self"
-    for _ in range(_MOST_ANCESTORS):
-        # "PID (NAME) STATE PARENT ...", and NAME may hold anything.
+    for _ in range(_MAX_ANCESTORS):
+        # "PID (NAME) STATE PARENT ..."; NAME may contain any characters.
         before, _, after = _read(f"{proc}/{process}/stat").rpartition(")")
         fields = after.split()
         if process != "self":
@@ -132,7 +132,7 @@ def ancestors(proc: str = "/proc") -> Iterator[str]:
 
 
 def _read(path: str) -> str:
-    """What a file of the kernel's or logind's says; "" for one that cannot be read."""
+    """Return the content of a file of the kernel or logind; "" if it cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:

@@ -10,17 +10,17 @@ from typing import Any, NamedTuple, NoReturn
 from voiceauthd.protocol.wire import WireError
 
 
-class Verified(NamedTuple):
-    """What the daemon decided about one person's claim. Ask `accepted`, or `redeem` to let it count once.
+class VerifyResult(NamedTuple):
+    """The daemon's decision about a claimed identity. Read `accepted`, or call `redeem` to use it once.
 
     outcome     "accept", "reject" or "inconclusive"
-    deadline    on `time.monotonic()`'s clock: from then on the result is worth nothing
-    uses        as many items as there are uses left of it: one, and none after `redeem`, also of a copy
-    score       log-likelihood ratio if `calibrated`, else cosine; None for a caller who may not see it, likewise
-                `margin` and `threshold`
-    threshold   the score that it takes to be accepted
-    calibrated  whether the threshold stands for an error rate; False if the daemon does not say so
-    policy      by which it was decided; None if the daemon does not say so
+    deadline    when the result expires, on the clock of `time.monotonic()`
+    uses        holds one item per remaining use: one at first, none after `redeem`. Copies share it
+    score       log-likelihood ratio if `calibrated`, else cosine; like `margin` and `threshold`, None for a caller who
+                may not see it
+    threshold   the lowest score that is accepted
+    calibrated  whether the threshold corresponds to an error rate; False if the daemon does not say
+    policy      the policy of the decision; None if the daemon does not say
     """
 
     name: str
@@ -39,11 +39,11 @@ class Verified(NamedTuple):
 
     @property
     def accepted(self) -> bool:
-        """Whether this person was accepted, and that is still good. Turns False when the result expires."""
+        """Whether this person was accepted and the result has not expired."""
         return self.outcome == "accept" and time.monotonic() < self.deadline
 
     def redeem(self) -> bool:
-        """Uses the result up: True once, if this person was accepted and that is still good; False ever after."""
+        """Use the result up. Returns True once, if `accepted`; False from then on."""
         try:
             self.uses.pop()
         except IndexError:
@@ -51,28 +51,28 @@ class Verified(NamedTuple):
         return self.accepted
 
     def __bool__(self) -> NoReturn:
-        raise TypeError("a verification is neither true nor false: ask for .accepted")
+        raise TypeError("a verification result has no truth value: use .accepted")
 
 
-def read_verified(reply: Mapping[str, Any], name: str, nonce: str, policy: str | None = None) -> Verified:
-    """The final reply to Verify, held against what was asked. Raises `WireError` for any disagreement.
+def read_verify_result(reply: Mapping[str, Any], name: str, nonce: str, policy: str | None = None) -> VerifyResult:
+    """Check the final reply to Verify against the request. Raises `WireError` if they disagree.
 
-    policy  the one that was asked for; None if none was, and any will do
+    policy  the requested policy; None accepts any
     """
     if reply.get("state") != "decided":
-        raise WireError("the daemon's last reply is no decision")
+        raise WireError("the daemon's last reply is not a decision")
     if reply.get("name") != name or reply.get("nonce") != nonce:
         raise WireError("the daemon's decision is about another request")
     decided_by = reply.get("policy")
     if not isinstance(decided_by, str | None) or policy not in (None, decided_by):
-        raise WireError("the daemon's decision is by another policy")
+        raise WireError("the daemon decided by another policy")
     outcome, reason = reply.get("outcome"), reply.get("reason")
     if outcome not in ("accept", "reject", "inconclusive") or not isinstance(reason, str | None):
-        raise WireError("the daemon's decision has no outcome that is known here")
+        raise WireError("the daemon's decision has an unknown outcome")
     expires = _number(reply, "expires")
     if outcome == "accept" and not (expires is not None and expires > 0):
-        raise WireError("the daemon's decision does not say for how long it is good")
-    return Verified(
+        raise WireError("the daemon's decision does not say when it expires")
+    return VerifyResult(
         name=name,
         outcome=str(outcome),
         reason=reason or "",
@@ -98,5 +98,5 @@ def _number(reply: Mapping[str, Any], key: str) -> float | None:
     except OverflowError:  # an int that no double can hold
         number = math.nan
     if not math.isfinite(number):
-        raise WireError(f"the daemon's {key} is no number")
+        raise WireError(f"the daemon's {key} is not a number")
     return number

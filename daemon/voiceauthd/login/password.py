@@ -1,8 +1,8 @@
-"""Is this the password of that account? PAM says, in this process, which must be root's to read the passwords' file.
+"""Check the password of an account with PAM, in this process, which must run as root to read /etc/shadow.
 
-`pamela` speaks to PAM. Its own `authenticate` would also be content with a stack that never asks for the password, and
-this must not: pam_rootok lets root pass, and root is who asks; a finger or a voice may come before the password; an
-account may have none.
+`pamela` is the interface to PAM. Its own `authenticate` also accepts a stack that never asks for the password, which
+must not happen here: pam_rootok accepts root, which is the user of this process; a fingerprint or a voice may come
+before the password; an account may have no password.
 """
 
 from __future__ import annotations
@@ -13,50 +13,49 @@ from typing import Any, NamedTuple, TypeAlias
 import pamela
 
 MAX_PASSWORD = 511
-"""Bytes. PAM_MAX_RESP_SIZE of <security/_pam_types.h> less the closing NUL: PAM's modules take no longer answers."""
+"""Bytes. PAM_MAX_RESP_SIZE of <security/_pam_types.h> without the final NUL: PAM's modules accept no longer answers."""
 
 DISALLOW_NULL_AUTHTOK = 0x0001
-"""PAM_DISALLOW_NULL_AUTHTOK: an account without a password has none that could be right."""
+"""PAM_DISALLOW_NULL_AUTHTOK: refuse accounts without a password."""
 
-WRONG = frozenset({6, 7, 8, 10, 11})
-"""PAM_PERM_DENIED, PAM_AUTH_ERR, PAM_CRED_INSUFFICIENT, PAM_USER_UNKNOWN, PAM_MAXTRIES: the answers of pam_authenticate
-to a password that is not right, or that came too often."""
-
+WRONG_PASSWORD_CODES = frozenset({6, 7, 8, 10, 11})
+"""PAM_PERM_DENIED, PAM_AUTH_ERR, PAM_CRED_INSUFFICIENT, PAM_USER_UNKNOWN, PAM_MAXTRIES: the results of pam_authenticate
+for a wrong password, or for too many tries."""
 
 CONV_ERR = 19
-"""PAM_CONV_ERR: what a conversation returns that cannot go on."""
+"""PAM_CONV_ERR: the result of a conversation that cannot continue."""
 
 Pointer: TypeAlias = Any
-"""Of ctypes, which does not tell its type checker what they point to."""
+"""A ctypes pointer, whose target type mypy does not know."""
 
 
 class Answer(Enum):
     RIGHT = auto()
     WRONG = auto()
-    REFUSED = auto()  # the password was right, and the account may not be used: expired, locked, not now
-    UNAVAILABLE = auto()  # PAM could not tell
+    REFUSED = auto()  # the password was right, but the account may not be used: expired, locked, not at this time
+    UNAVAILABLE = auto()  # PAM could not decide
 
 
-class Said(NamedTuple):
-    """What PAM answered, and its words for it."""
+class PamAnswer(NamedTuple):
+    """PAM's answer, and its text for it."""
 
     answer: Answer
     text: str = ""
 
 
-def ask_pam(service: str, user: str, password: str) -> Said:
-    """Whether `password` opens the account `user`, by the stack of `service`. Waits as long as PAM makes a wrong
-    password wait. Raises nothing; what is not foreseen is UNAVAILABLE.
+def ask_pam(service: str, user: str, password: str) -> PamAnswer:
+    """Ask PAM whether `password` is that of the account `user`, by the stack of `service`. After a wrong password it
+    waits as long as PAM's delay. Raises nothing; anything unexpected is UNAVAILABLE.
     """
     if not password or "\0" in password or len(password.encode(errors="replace")) > MAX_PASSWORD:
-        return Said(Answer.WRONG)
+        return PamAnswer(Answer.WRONG)
     try:
         return _ask(service, user, password)
     except (pamela.PAMError, OSError, ValueError) as problem:
-        return Said(Answer.UNAVAILABLE, type(problem).__name__)
+        return PamAnswer(Answer.UNAVAILABLE, type(problem).__name__)
 
 
-def _ask(service: str, user: str, password: str) -> Said:
+def _ask(service: str, user: str, password: str) -> PamAnswer:
     prompts = 0
     give = pamela.new_simple_password_conv((password,), "utf-8")
 
@@ -66,7 +65,7 @@ def _ask(service: str, user: str, password: str) -> Said:
             styles = [messages[index].contents.msg_style for index in range(count)]
             prompts += styles.count(pamela.PAM_PROMPT_ECHO_OFF)
             return int(give(count, messages, responses, data))
-        except Exception:  # noqa: BLE001 - ctypes would print it, and answer PAM with success
+        except Exception:  # noqa: BLE001 - ctypes would print it, and return success to PAM
             return CONV_ERR
 
     conversation = pamela.CONV_FUNC(converse)
@@ -75,14 +74,17 @@ def _ask(service: str, user: str, password: str) -> Said:
     try:
         code = pamela.PAM_AUTHENTICATE(handle, DISALLOW_NULL_AUTHTOK)
         if code != pamela.PAM_SUCCESS:
-            return Said(Answer.WRONG if code in WRONG else Answer.UNAVAILABLE, pamela.pam_strerror(handle, code))
+            return PamAnswer(
+                Answer.WRONG if code in WRONG_PASSWORD_CODES else Answer.UNAVAILABLE,
+                pamela.pam_strerror(handle, code),
+            )
         if prompts != 1:
-            return Said(Answer.UNAVAILABLE, f"/etc/pam.d/{service} lets in without the password")
+            return PamAnswer(Answer.UNAVAILABLE, f"/etc/pam.d/{service} grants access without the password")
         if handle.get_item(pamela.PAM_USER) != user:
-            return Said(Answer.UNAVAILABLE, f"/etc/pam.d/{service} takes the user for another")
+            return PamAnswer(Answer.UNAVAILABLE, f"/etc/pam.d/{service} authenticates another user")
         code = pamela.PAM_ACCT_MGMT(handle, DISALLOW_NULL_AUTHTOK)
         if code != pamela.PAM_SUCCESS:
-            return Said(Answer.REFUSED, pamela.pam_strerror(handle, code))
-        return Said(Answer.RIGHT)
+            return PamAnswer(Answer.REFUSED, pamela.pam_strerror(handle, code))
+        return PamAnswer(Answer.RIGHT)
     finally:
         pamela.PAM_END(handle, code)

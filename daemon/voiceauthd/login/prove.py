@@ -1,8 +1,9 @@
-"""`voiceauthd-prove`: asks PAM for the password of whoever connects, and has the daemon make a proof of it.
+"""`voiceauthd-prove`: check the password of the connecting user with PAM, and get a proof of it from the daemon.
 
-systemd starts one, as root, for each connection to /run/voiceauthd/proof, which is its standard input. It reads one
-message, asks about the very account that the kernel says is at the other end, answers, and ends. Whatever goes wrong is
-answered with an error, or with silence; a proof is only ever what the daemon gave after PAM has said yes.
+systemd starts one process, as root, for each connection to /run/voiceauthd/proof, which is its standard input. It reads
+one message, checks the password of exactly the account that the kernel reports at the other end, answers, and ends. Any
+failure is answered with an error, or with nothing; a proof is only ever what the daemon returned after PAM accepted the
+password.
 """
 
 from __future__ import annotations
@@ -19,38 +20,42 @@ from collections.abc import Sequence
 from typing import Any
 
 from voiceauthd.client.client import Client
-from voiceauthd.client.socket_owner import peer_uid, user_ids
+from voiceauthd.client.pam_arguments import DAEMON_USER
+from voiceauthd.client.socket_owner import user_ids
 from voiceauthd.errors import DeniedError, NotRunningError, UsageError, VoiceauthError
 from voiceauthd.login.password import Answer, ask_pam
 from voiceauthd.protocol import errors
+from voiceauthd.protocol.credentials import OVERFLOW_UID, credentials_of
 from voiceauthd.protocol.interface import PROOF, MismatchError, load
 from voiceauthd.protocol.paths import SYSTEM_SOCKET
-from voiceauthd.protocol.wire import EITHER, Decoder, Reply, Request, WireError, encode_reply, parse_request
+from voiceauthd.protocol.wire import BOTH_DELIMITERS, Decoder, Reply, Request, WireError, encode_reply, parse_request
 
 MAX_MESSAGE = 4096
-"""Bytes of the one message: a password, and what is around it."""
+"""Maximum bytes of the one message: a password and the call around it."""
 
-READ_SECONDS = 10.0
-VOUCH_SECONDS = 15.0
-LIFE_SECONDS = 30
-"""After which the kernel ends this process, whatever it does: PAM may wait for anything."""
+READ_TIMEOUT = 10.0
+"""Seconds to read the message, and to send the answer."""
 
-SERVICE = "voiceauthd"
-"""Of PAM: /etc/pam.d/voiceauthd. And the user of the daemon, who may listen on its socket beside root."""
+VOUCH_TIMEOUT = 15.0
+"""Seconds to wait for the daemon's proof."""
 
-OVERFLOW_UID = 65_534
-"""What the kernel shows for a user of another user namespace: nobody's identity."""
+PROCESS_LIFETIME = 30
+"""Seconds after which the kernel kills this process, whatever it does: PAM may wait indefinitely."""
+
+PAM_SERVICE = "voiceauthd"
+"""The stack in /etc/pam.d/voiceauthd."""
+
 
 OK, FAILED = 0, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Answers the connection on standard input. Returns 0 if it was answered, be it with an error."""
+    """Answer the connection on standard input. Returns 0 if it was answered, even with an error."""
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
-    signal.alarm(LIFE_SECONDS)
+    signal.alarm(PROCESS_LIFETIME)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold the password
     parser = argparse.ArgumentParser(prog="voiceauthd-prove", description="Started by systemd; see docs/protocol.md.")
-    parser.add_argument("--socket", metavar="PATH", default=SYSTEM_SOCKET, help="the daemon's")
+    parser.add_argument("--socket", metavar="PATH", default=SYSTEM_SOCKET, help="the daemon's socket")
     daemon_socket = parser.parse_args(arguments).socket
     try:
         with _connection() as connection:
@@ -61,11 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _connection() -> socket.socket:
-    """Standard input, which nobody who is started from here inherits."""
+    """Return the connection on standard input, which is replaced so that no child process inherits it."""
     connection = socket.socket(fileno=os.dup(0))
-    nothing = os.open(os.devnull, os.O_RDWR)
-    os.dup2(nothing, 0)
-    os.close(nothing)
+    devnull = os.open(os.devnull, os.O_RDWR)
+    os.dup2(devnull, 0)
+    os.close(devnull)
     return connection
 
 
@@ -76,17 +81,17 @@ def _serve(connection: socket.socket, daemon_socket: str) -> int:
     except OSError:
         raise
     except Exception as problem:  # noqa: BLE001 - whatever it is: no proof
-        # Its text may hold what it failed on.
+        # The type only: the text may contain the password.
         _log(f"failed: {type(problem).__name__}")
-        reply = Reply({"detail": "a defect of voiceauthd-prove"}, error=errors.PROOF_UNAVAILABLE)
-    connection.settimeout(READ_SECONDS)
-    connection.sendall(encode_reply(reply, decoder.delimiter or EITHER))
+        reply = Reply({"detail": "a defect in voiceauthd-prove"}, error=errors.PROOF_UNAVAILABLE)
+    connection.settimeout(READ_TIMEOUT)
+    connection.sendall(encode_reply(reply, decoder.delimiter or BOTH_DELIMITERS))
     return OK
 
 
 def answer(connection: socket.socket, decoder: Decoder, daemon_socket: str) -> Reply:
-    """The answer to the one call on this connection. Raises `OSError` if there is nobody to answer to."""
-    uid = peer_uid(connection)
+    """Return the answer to the one call on this connection. Raises `OSError` if nobody is there to receive it."""
+    uid = credentials_of(connection).uid
     try:
         password = _password(_read(connection, decoder))
         name = _account(uid)
@@ -106,16 +111,16 @@ def answer(connection: socket.socket, decoder: Decoder, daemon_socket: str) -> R
 
 
 class _UnknownMethodError(Exception):
-    """A method that is not here."""
+    """A method that this service does not have."""
 
 
 def _read(connection: socket.socket, decoder: Decoder) -> Request:
-    deadline = time.monotonic() + READ_SECONDS
+    deadline = time.monotonic() + READ_TIMEOUT
     while True:
-        left = deadline - time.monotonic()
-        if not left > 0:
-            raise TimeoutError("nothing came in time")
-        connection.settimeout(left)
+        remaining = deadline - time.monotonic()
+        if not remaining > 0:
+            raise TimeoutError("no message arrived in time")
+        connection.settimeout(remaining)
         data = connection.recv(MAX_MESSAGE)
         messages = decoder.feed(data) if data else decoder.finish()
         if messages:
@@ -123,7 +128,7 @@ def _read(connection: socket.socket, decoder: Decoder) -> Request:
         if decoder.overflowed:
             raise WireError(f"a message of more than {MAX_MESSAGE} bytes")
         if not data:
-            raise ConnectionError("the caller went away")
+            raise ConnectionError("the caller disconnected")
 
 
 def _password(request: Request) -> str:
@@ -131,18 +136,18 @@ def _password(request: Request) -> str:
     if interface != PROOF or name not in load(PROOF).methods:
         raise _UnknownMethodError(request.method)
     if request.oneway or request.upgrade:
-        raise MismatchError("oneway" if request.oneway else "upgrade", "a proof is asked for to be had")
+        raise MismatchError("oneway" if request.oneway else "upgrade", "a proof needs an answer")
     password: str = load(PROOF).check_call(name, request.parameters)["password"]
     return password
 
 
 def _account(uid: int) -> str:
-    """The name of the account of `uid`. Raises `DeniedError` for who has none, and for root."""
+    """Return the account name of `uid`. Raises `DeniedError` for root, and for a uid without an account."""
     if uid == 0:
         raise DeniedError("root needs no proof", "proof_refused")
     try:
         name = pwd.getpwuid(uid).pw_name
-        known = uid != OVERFLOW_UID and pwd.getpwnam(name).pw_uid == uid  # PAM is asked by the name
+        known = uid != OVERFLOW_UID and pwd.getpwnam(name).pw_uid == uid  # PAM checks by name
     except KeyError:
         known = False
     if not known:
@@ -151,31 +156,31 @@ def _account(uid: int) -> str:
 
 
 def _require_right(name: str, password: str, uid: int) -> None:
-    """Raises `DeniedError` and `NotRunningError` unless PAM says that this is the password of the account."""
-    said = ask_pam(SERVICE, name, password)
-    if said.answer is Answer.WRONG:
+    """Raise `DeniedError` or `NotRunningError` unless PAM confirms that this is the password of the account."""
+    checked = ask_pam(PAM_SERVICE, name, password)
+    if checked.answer is Answer.WRONG:
         raise DeniedError(f"wrong password for {name}", "wrong_password")
-    if said.answer is Answer.REFUSED:
-        raise DeniedError(f"PAM refuses the account {name}: {said.text}", "proof_refused")
-    if said.answer is not Answer.RIGHT:
-        raise NotRunningError(f"PAM could not be asked: {said.text}", "proof_unavailable")
+    if checked.answer is Answer.REFUSED:
+        raise DeniedError(f"PAM refuses the account {name}: {checked.text}", "proof_refused")
+    if checked.answer is not Answer.RIGHT:
+        raise NotRunningError(f"PAM could not check the password: {checked.text}", "proof_unavailable")
     if pwd.getpwnam(name).pw_uid != uid:
         raise DeniedError(f"{name} is another user now", "proof_refused")
 
 
 def _proof(uid: int, daemon_socket: str) -> dict[str, Any]:
-    """What the daemon makes of root's word that `uid` has given the password. Raises `VoiceauthError`."""
+    """Get a proof from the daemon, telling it that `uid` has given the password. Raises `VoiceauthError`."""
     try:
-        with Client(daemon_socket, VOUCH_SECONDS, owners=_daemon_uids()) as client:
+        with Client(daemon_socket, VOUCH_TIMEOUT, owners=_daemon_uids()) as client:
             return load(PROOF).check_reply("Prove", client.call("Vouch", uid=uid))
     except (WireError, MismatchError) as problem:
-        raise NotRunningError(f"the daemon's answer makes no sense: {problem}", "proof_unavailable") from None
+        raise NotRunningError(f"the daemon's answer is invalid: {problem}", "proof_unavailable") from None
 
 
 def _daemon_uids() -> frozenset[int]:
-    """Who may listen on the daemon's socket, beside root."""
+    """Return the uids that may listen on the daemon's socket besides root."""
     try:
-        return user_ids([SERVICE])
+        return user_ids([DAEMON_USER])
     except UsageError:
         return frozenset()
 
@@ -186,11 +191,11 @@ def _refusal(problem: VoiceauthError) -> Reply:
         return Reply({}, error=row.error)
     if row is not None and row.error == errors.PROOF_REFUSED:
         return Reply({"detail": str(problem)}, error=row.error)
-    return Reply({"detail": f"no proof can be had just now: {problem}"}, error=errors.PROOF_UNAVAILABLE)
+    return Reply({"detail": f"no proof is available: {problem}"}, error=errors.PROOF_UNAVAILABLE)
 
 
 def _log(text: str) -> None:
-    """One line to the journal. Never the password, nor the proof."""
+    """Write one line to the journal; never the password or the proof."""
     sys.stderr.write(f"voiceauthd-prove: {text}\n")
     sys.stderr.flush()
 

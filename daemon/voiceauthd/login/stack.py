@@ -1,4 +1,4 @@
-"""Where the voice goes in a stack of PAM's: right before the password is asked for. And what it would upset there."""
+"""Find where the voice goes in a PAM stack: right before the password. Refuse stacks that a block would break."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from voiceauthd.errors import StorageError
-from voiceauthd.login.block import is_ours
+from voiceauthd.login.block import runs_helper
 from voiceauthd.login.pamfile import Entry, refusal
 
 MAX_DEPTH = 16
-"""Files that include one another. Linux-PAM's own bound is 32."""
+"""Maximum depth of nested includes. Linux-PAM's own limit is 32."""
 
-ASK_PASSWORD = frozenset(
+PASSWORD_MODULES = frozenset(
     {
         "pam_himmelblau",
         "pam_krb5",
@@ -34,11 +34,11 @@ ASK_PASSWORD = frozenset(
     }
 )
 
-KEEP_NOBODY_OUT = frozenset(
+SKIPPABLE_MODULES = frozenset(
     {
         "pam_afs_session",
         "pam_cap",
-        "pam_deny",  # what follows a password that was wrong
+        "pam_deny",  # reached after a wrong password
         "pam_echo",
         "pam_ecryptfs",
         "pam_env",
@@ -59,21 +59,21 @@ KEEP_NOBODY_OUT = frozenset(
         "pam_zfs_key",
     }
 )
-"""An accept may skip these, required or not: they judge passwords, or prepare a session."""
+"""Modules that may be skipped after an accepted voice, required or not: they judge passwords, or prepare a session."""
 
 Read = Callable[[str, int], list[Entry]]
-"""The entries of a file that is included: its name, and how deep. Raises `StorageError` if it cannot be had."""
+"""Returns the entries of an included file, given its name and depth. Raises `StorageError` if it cannot be read."""
 
 
-class Place(NamedTuple):
-    """Where the block goes: before line `at`, an index. skipped: the names of what an accept passes over."""
+class InsertionPoint(NamedTuple):
+    """Where the block goes: before the line with index `at`. skipped: modules skipped after an accepted voice."""
 
     at: int
     skipped: tuple[str, ...]
 
 
 class Step(NamedTuple):
-    """A module that is run, wherever it is written: `file` and `line` (from 1)."""
+    """A module that PAM runs, and the `file` and `line` (from 1) that name it."""
 
     entry: Entry
     file: str
@@ -81,7 +81,7 @@ class Step(NamedTuple):
 
 
 def steps(entries: Iterable[Entry], name: str, read: Read, depth: int = 0) -> Iterator[Step]:
-    """The modules that ask who somebody is, with those of all files that are included."""
+    """Yield the modules of the auth stack, with those of all included files."""
     for entry in entries:
         if entry.type not in {"auth", ""}:
             continue
@@ -93,42 +93,43 @@ def steps(entries: Iterable[Entry], name: str, read: Read, depth: int = 0) -> It
             yield Step(entry, name, entry.first + 1)
 
 
-def find_place(entries: list[Entry], name: str, read: Read, may_skip: frozenset[str]) -> Place:
-    """Where the voice goes in file `name`: right above the first line that asks for the password.
+def find_insertion_point(entries: list[Entry], name: str, read: Read, may_skip: frozenset[str]) -> InsertionPoint:
+    """Find where the voice goes in file `name`: right above the first line that asks for the password.
 
-    may_skip  modules (bare names) that somebody has said may be skipped by an accept
+    may_skip  modules (bare names) that the administrator allows to be skipped after an accepted voice
 
-    Raises `StorageError` if no password is asked for there, if a line above would jump over the block, if a voice is
-    asked for already, or if an accept would skip a check that is no password.
+    Raises `StorageError` if the stack asks for no password, if a line above could jump over the block, if the stack
+    already asks for a voice, or if an accepted voice would skip a check other than the password.
     """
-    asking = [entry for entry in entries if entry.type in {"auth", ""}]
-    inside = [list(steps([entry], name, read)) for entry in asking]
-    for step in (step for group in inside for step in group):
-        if is_ours(step.entry):
-            raise refusal(step.file, step.line, "asks for a voice already")
+    auth_entries = [entry for entry in entries if entry.type in {"auth", ""}]
+    groups = [list(steps([entry], name, read)) for entry in auth_entries]
+    for step in (step for group in groups for step in group):
+        if runs_helper(step.entry):
+            raise refusal(step.file, step.line, "already asks for a voice")
     place = next(
-        (at for at, group in enumerate(inside) if any(step.entry.bare in ASK_PASSWORD for step in group)), None
+        (index for index, group in enumerate(groups) if any(step.entry.bare in PASSWORD_MODULES for step in group)),
+        None,
     )
     if place is None:
-        raise StorageError(f"{name} asks for no password that a voice could stand for; nothing was changed", "no_place")
-    jumper = jump_over(inside, asking, place)
+        raise StorageError(f"{name} asks for no password that a voice could replace; nothing was changed", "no_place")
+    jumper = jump_over(groups, auth_entries, place)
     if jumper is not None:
-        what = f"jumps over {jumper.entry.jumps} lines, and would land elsewhere with a line more below it"
+        what = f"jumps over {jumper.entry.jumps} lines, and would land elsewhere with another line below it"
         raise refusal(jumper.file, jumper.line, what)
-    tail = [step for group in inside[place:] for step in group]
+    tail = [step for group in groups[place:] for step in group]
     _refuse_skipped(tail, may_skip)
-    return Place(asking[place].first, tuple(dict.fromkeys(step.entry.bare for step in tail)))
+    return InsertionPoint(auth_entries[place].first, tuple(dict.fromkeys(step.entry.bare for step in tail)))
 
 
-def jump_over(inside: list[list[Step]], asking: list[Entry], place: int) -> Step | None:
-    """A line before line `place` of `asking` whose jump may reach beyond the point above that line.
+def jump_over(groups: list[list[Step]], auth_entries: list[Entry], place: int) -> Step | None:
+    """Return a step above entry `place` whose jump may reach past the point above that entry; None if there is none.
 
-    inside  the modules that each line of `asking` stands for
+    groups  the modules that each of `auth_entries` stands for
 
-    Between the two, an included file counts as no module: it may have none tomorrow.
+    An included file between the two counts as no module, because its content may change later.
     """
-    for at, group in enumerate(inside[:place]):
-        between = sum(not entry.includes for entry in asking[at + 1 : place])
+    for index, group in enumerate(groups[:place]):
+        between = sum(not entry.includes for entry in auth_entries[index + 1 : place])
         for position, step in enumerate(group):
             if step.entry.jumps > len(group) - position - 1 + between:
                 return step
@@ -136,14 +137,14 @@ def jump_over(inside: list[list[Step]], asking: list[Entry], place: int) -> Step
 
 
 def _refuse_skipped(tail: list[Step], may_skip: frozenset[str]) -> None:
-    passed = False  # a right password does not get as far as what comes now
+    passed = False  # whether a right password ends the stack, or jumps, before this point
     for step in tail:
         bare = step.entry.bare
-        if bare in ASK_PASSWORD:
+        if bare in PASSWORD_MODULES:
             success = step.entry.actions.get("success", step.entry.actions["default"])
             passed = passed or success == "done" or success.isdigit()
             continue
-        harmless = bare in KEEP_NOBODY_OUT and (passed or bare != "pam_deny")
+        harmless = bare in SKIPPABLE_MODULES and (passed or bare != "pam_deny")
         if step.entry.may_deny and not harmless and bare not in may_skip:
-            what = f"checks by {bare}, which an accepted voice would skip (--may-skip {bare} says that it may)"
+            what = f"runs the check {bare}, which an accepted voice would skip (--may-skip {bare} allows that)"
             raise refusal(step.file, step.line, what)

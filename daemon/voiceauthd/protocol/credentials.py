@@ -1,4 +1,4 @@
-"""Who is at the other end of an AF_UNIX socket, by the kernel's word."""
+"""The peer credentials of an AF_UNIX socket, as reported by the kernel."""
 
 from __future__ import annotations
 
@@ -10,8 +10,12 @@ _UCRED = struct.Struct("iII")
 """`struct ucred` of unix(7): pid, uid, gid."""
 
 
+OVERFLOW_UID = 65_534
+"""The uid that the kernel reports for a user of another user namespace. Many users share it: it identifies nobody."""
+
+
 class Credentials(NamedTuple):
-    """Of whoever connected, when that was; or, seen from there, of whoever made the socket listen."""
+    """For a server: the process that connected, at that moment. For a client: the process that called listen()."""
 
     pid: int
     uid: int
@@ -19,5 +23,5 @@ class Credentials(NamedTuple):
 
 
 def credentials_of(connection: socket.socket) -> Credentials:
-    """The credentials of the peer of a connected socket. Raises `OSError` if the kernel does not say."""
+    """Return the peer credentials of a connected socket. Raises `OSError` if the kernel does not report them."""
     return Credentials(*_UCRED.unpack(connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size)))

@@ -1,6 +1,6 @@
-"""The names of errors on the wire, and the one table between them and the errors of this program.
+"""The error names used on the wire, and the table that maps them to this program's exceptions.
 
-Where the Varlink standard has a name, it is used; what is ours is declared in `org.voiceauthd.varlink` and
+The Varlink standard's names are used where they exist; our own are declared in `org.voiceauthd.varlink` and
 `org.voiceauthd.proof.varlink`.
 """
 
@@ -59,16 +59,16 @@ PROOF_WRONG = "org.voiceauthd.proof.WrongPassword"
 PROOF_REFUSED = "org.voiceauthd.proof.Refused"
 PROOF_UNAVAILABLE = "org.voiceauthd.proof.Unavailable"
 
-LONGEST_LINE = 1000
-"""Characters of a line of what a client tells a person, at most."""
+MAX_LINE_LENGTH = 1000
+"""Characters in one line of a message that a client shows to a person."""
 
 
 class Row(NamedTuple):
-    """One error: its name on the wire, what stands for it in this program, and what a client tells a person.
+    """One error: its name on the wire, the exception that represents it here, and the message for a person.
 
-    reasons  the reason codes of `kind` that mean this error; a client raises `kind` with the first
-    default  errors of `kind` with a reason that no row has mean this one
-    text     the error's parameters are put in by name
+    reasons  the reason codes of `kind` that map to this error; a client raises `kind` with the first one
+    default  whether this row also covers errors of `kind` whose reason appears in no row
+    text     a format string, filled in with the error's parameters
     """
 
     error: str
@@ -78,7 +78,7 @@ class Row(NamedTuple):
     default: bool = False
 
 
-_UNUSABLE = (
+_PROFILE_UNUSABLE_REASONS = (
     "profile_unusable",
     "torn",
     "wrong_format",
@@ -94,28 +94,28 @@ _UNUSABLE = (
 
 TABLE = (
     Row(NOT_ENROLLED, NotEnrolledError, ("not_enrolled",), "nobody is enrolled as {name!r}", default=True),
-    Row(BUSY, BusyError, ("busy",), "busy: {holder}; try again when that is over", default=True),
-    Row(TOO_MANY_CONNECTIONS, BusyError, ("too_many_connections",), "too many connections: at most {limit} at a time"),
-    Row(TOO_MANY_REQUESTS, BusyError, ("too_many_requests",), "too many calls at once: at most {limit} a connection"),
+    Row(BUSY, BusyError, ("busy",), "busy: {holder}; try again when that has finished", default=True),
+    Row(TOO_MANY_CONNECTIONS, BusyError, ("too_many_connections",), "too many connections: at most {limit}"),
+    Row(TOO_MANY_REQUESTS, BusyError, ("too_many_requests",), "too many calls at once: at most {limit} per connection"),
     Row(
         TOO_OFTEN,
         TooOftenError,
         ("too_often",),
-        "too many calls: at most {limit} a minute; try again in {seconds:.0f} s",
+        "too many calls: at most {limit} per minute; try again in {seconds:.0f} s",
         default=True,
     ),
     Row(
         LOCKED,
         LockedError,
         ("locked",),
-        "the voice of {name!r} is locked for {seconds:.0f} s, after too many failures; passwords are not affected",
+        "the voice of {name!r} is locked for {seconds:.0f} s after too many failures; passwords are not affected",
         default=True,
     ),
     Row(
         PROOF_NEEDED,
         DeniedError,
         ("proof_needed",),
-        "a change of the voice of {name!r} needs its owner's password, or root",
+        "changing the voice of {name!r} needs its owner's password, or root",
     ),
     Row(PERMISSION_DENIED, DeniedError, ("denied",), "this user may not do that", default=True),
     Row(PROOF_WRONG, DeniedError, ("wrong_password",), "wrong password"),
@@ -125,17 +125,23 @@ TABLE = (
     Row(NOT_READY, ModelError, ("not_ready", "model_unavailable"), "{detail}", default=True),
     Row(ENROLMENT_INCOMPLETE, AudioError, ("bad_audio",), "{detail}", default=True),
     Row(STORAGE_FAILED, StorageError, ("storage",), "{detail}", default=True),
-    Row(PROFILE_UNUSABLE, StorageError, _UNUSABLE, "the profile {name!r} cannot be used: {detail}"),
+    Row(PROFILE_UNUSABLE, StorageError, _PROFILE_UNUSABLE_REASONS, "the profile {name!r} cannot be used: {detail}"),
     Row(ALREADY_ENROLLED, StorageError, ("already_enrolled",), "{name!r} is already enrolled"),
     Row(VOICE_ENROLLED, StorageError, ("voice_enrolled",), "{detail}"),
     Row(CONFIGURATION_REFUSED, ConfigError, ("config",), "{detail}", default=True),
     Row(POLICY_NOT_DEMONSTRATED, UsageError, ("not_demonstrated",), "{detail}"),
-    Row(INVALID_NAME, UsageError, ("invalid_name",), "{name!r} is no name for a profile: {detail}"),
+    Row(INVALID_NAME, UsageError, ("invalid_name",), "{name!r} is not a valid profile name: {detail}"),
     Row(
-        INVALID_PARAMETER, UsageError, ("invalid_parameter",), "the daemon refuses {parameter!r} as given", default=True
+        INVALID_PARAMETER,
+        UsageError,
+        ("invalid_parameter",),
+        "the daemon does not accept this value of {parameter!r}",
+        default=True,
     ),
     Row(METHOD_NOT_FOUND, UsageError, ("unknown_method",), "the daemon does not know the method {method!r}"),
-    Row(METHOD_NOT_IMPLEMENTED, UsageError, ("not_implemented",), "the daemon does not have the method {method!r}"),
+    Row(
+        METHOD_NOT_IMPLEMENTED, UsageError, ("not_implemented",), "the daemon does not implement the method {method!r}"
+    ),
     Row(INTERFACE_NOT_FOUND, UsageError, ("unknown_interface",), "the daemon does not speak {interface!r}"),
     Row(EXPECTED_MORE, UsageError, ("expected_more",), "this method streams: it must be called with 'more'"),
     Row(MALFORMED_MESSAGE, UsageError, ("malformed_message",), "the daemon could not read the call: {detail}"),
@@ -144,7 +150,7 @@ TABLE = (
 
 
 def row_for_exception(problem: VoiceauthError) -> Row | None:
-    """The row for an error that a method raised: by its reason, else by its class; None for no row."""
+    """Return the row for an error raised by a method: by its reason, else by its class; None if there is none."""
     for row in TABLE:
         if problem.reason in row.reasons and isinstance(problem, row.kind):
             return row
@@ -155,15 +161,15 @@ def row_for_exception(problem: VoiceauthError) -> Row | None:
 
 
 def exception_for_error(error: str, parameters: Mapping[str, Any]) -> VoiceauthError | None:
-    """What a client raises for an error that it received; None for an error that no row knows."""
+    """Return the exception that a client raises for a received error; None for an unknown error."""
     for row in TABLE:
         if row.error == error:
             try:
                 text = row.text.format_map(parameters)
             except (LookupError, ArithmeticError, ValueError, TypeError, AttributeError):
-                # The daemon left out what the text names, or gave something else.
+                # The daemon left out a parameter that the text names, or sent one of another type.
                 text = f"the daemon answered {error}"
-            text = "\n".join(presentable(line, LONGEST_LINE) for line in text.split("\n"))
+            text = "\n".join(presentable(line, MAX_LINE_LENGTH) for line in text.split("\n"))
             reason = parameters.get("reason")
             return row.kind(text, reason if isinstance(reason, str) and reason else row.reasons[0])
     return None

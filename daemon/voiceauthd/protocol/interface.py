@@ -1,7 +1,7 @@
-"""The committed interface files, and what a message must be to agree with them.
+"""Load the committed interface files and check messages against them.
 
-The `.varlink` file is the one definition of the protocol: calls are checked against it as they come in, tests check
-every reply against it as it goes out, and clients read it through introspection.
+The `.varlink` file is the only definition of the protocol: each call is checked against it on arrival, tests check
+every reply against it before it is sent, and clients read it through introspection.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ VARLINK = "org.varlink.service"
 PROOF = "org.voiceauthd.proof"
 
 STREAM_ONLY = frozenset({"Monitor"})
-"""Methods that have no single answer: they must be called with `more`."""
+"""Methods that have no single answer and must be called with `more`."""
 
 ANSWER_NEEDED = frozenset({"Enroll", "Verify", "Identify", "Monitor"})
-"""Methods that open the microphone for the caller: `oneway` makes no sense, so it is refused."""
+"""Methods that open the microphone for the caller; they are refused with `oneway`, which makes no sense for them."""
 
 INT_RANGE = range(-(2**63), 2**63)
-"""What an int may be: Varlink's ints are signed and have 64 bits."""
+"""The range of Varlink's ints: signed, 64 bits."""
 
 
 class MismatchError(UsageError):
-    """A message that does not agree with the interface.
+    """A message that does not match the interface.
 
     parameter  the first field that is missing, unknown or wrong, with dots into structures: "event.quality.snr_db"
     """
@@ -58,36 +58,36 @@ class MismatchError(UsageError):
 
 @dataclass(frozen=True, slots=True)
 class Interface:
-    """One interface: its text, and what the text declares."""
+    """One interface: its text and its declarations."""
 
     text: str
     declared: Declarations
 
     @property
     def name(self) -> str:
-        """As callers write it before the dot: "org.voiceauthd"."""
+        """The prefix of its method names, without the last dot: "org.voiceauthd"."""
         return self.declared.name
 
     @property
     def methods(self) -> Mapping[str, Method]:
-        """By short name."""
+        """Methods by short name."""
         return self.declared.methods
 
     @property
     def errors(self) -> Mapping[str, Struct]:
-        """By short name."""
+        """Parameters of errors by short name."""
         return self.declared.errors
 
     def check_call(self, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters of a call, with None for each nullable one that is absent. Raises `MismatchError`."""
+        """Return the parameters of a call, with None for each absent nullable one. Raises `MismatchError`."""
         return self._struct(self.methods[method].parameters, parameters, "")
 
     def check_reply(self, method: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters of one reply, completed likewise. Raises `MismatchError`."""
+        """Return the parameters of one reply, completed in the same way. Raises `MismatchError`."""
         return self._struct(self.methods[method].reply, parameters, "")
 
     def check_error(self, error: str, parameters: Mapping[str, Any]) -> dict[str, Any]:
-        """The parameters of an error by its short name, completed likewise. Raises `MismatchError`."""
+        """Return the parameters of an error (short name), completed in the same way. Raises `MismatchError`."""
         if error not in self.errors:
             raise MismatchError("error", f"{error!r} is not declared")
         return self._struct(self.errors[error], parameters, "")
@@ -122,16 +122,16 @@ class Interface:
         for key in value:
             if key not in kind.fields:
                 raise MismatchError(f"{prefix}{str(key)[:40]}", "unknown")
-        whole: dict[str, Any] = {}
+        completed: dict[str, Any] = {}
         for key, inner in kind.fields.items():
             if key not in value and not isinstance(inner, Nullable):
                 raise MismatchError(f"{prefix}{key}", "missing")
-            whole[key] = self._value(inner, value.get(key), f"{prefix}{key}")
-        return whole
+            completed[key] = self._value(inner, value.get(key), f"{prefix}{key}")
+        return completed
 
 
 def _scalar(kind: str, value: object, where: str) -> object:
-    """bool is no int here, and a whole float is none either; an int is a float."""
+    """Check a scalar. A bool or a float with an integral value is not an int; an int is accepted as a float."""
     match kind:
         case "bool" if isinstance(value, bool):
             return value
@@ -164,12 +164,12 @@ def _is_finite(value: float) -> bool:
 
 
 def _mismatch(where: str, expected: str, found: object) -> MismatchError:
-    """Names the type that was found, never the value: it may be somebody's audio."""
+    """Return the error. It names the type that was found, never the value, which may be somebody's audio."""
     return MismatchError(where, f"expected {expected}, found {'null' if found is None else type(found).__name__}")
 
 
 @functools.cache
 def load(name: str = VOICEAUTHD) -> Interface:
-    """A committed interface file, `VOICEAUTHD`, `PROOF` or `VARLINK`, parsed once."""
+    """Return a committed interface file (`VOICEAUTHD`, `PROOF` or `VARLINK`), parsed once."""
     text = importlib.resources.files("voiceauthd.protocol").joinpath(f"{name}.varlink").read_text(encoding="utf-8")
     return Interface(text, parse(text))

@@ -1,4 +1,4 @@
-"""Where the socket is, for the daemon that makes it and for the clients that look for it."""
+"""The paths of the sockets: where a daemon listens by default, and where clients look."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import os
 
 SYSTEM_SOCKET = "/run/voiceauthd/socket"
 PROOF_SOCKET = "/run/voiceauthd/proof"
-"""Beside the system's socket: the service that asks for passwords (docs/protocol.md)."""
+"""The socket of the service that asks for passwords, beside the system's socket (docs/protocol.md)."""
 
 SOCKET_VARIABLE = "VOICEAUTHD_SOCKET"
-"""Names the socket to clients. A program that acts for another user (PAM) must pass a path instead of trusting this."""
+"""Environment variable that gives clients the socket. A program that acts for another user (PAM) must not trust it and
+passes a path instead."""
 
 
 def default_socket() -> str:
-    """Where a daemon listens when nothing else is configured.
+    """Return where a daemon listens when nothing else is configured.
 
-    A service manager's runtime folder comes first, then root's place; any other user's daemon listens in the user's
-    own runtime folder, or below the home folder where there is none. Never in a folder that others may write to.
+    The service manager's runtime folder comes first, then the system's socket for root; any other user's daemon listens
+    in the user's own runtime folder, or below the home folder if there is none. Others can write to none of these.
     """
     runtime = os.environ.get("RUNTIME_DIRECTORY", "").split(":")[0]
     if os.path.isabs(runtime):
@@ -27,7 +28,7 @@ def default_socket() -> str:
 
 
 def find_socket() -> str:
-    """Where a client looks: $VOICEAUTHD_SOCKET, then the user's own daemon if its socket exists, then the system's."""
+    """Return where a client looks: $VOICEAUTHD_SOCKET, else the user's own daemon if it exists, else the system's."""
     named = os.environ.get(SOCKET_VARIABLE)
     if named:
         return named
@@ -38,7 +39,7 @@ def find_socket() -> str:
 
 
 def proof_socket(socket: str) -> str:
-    """Where a proof for the daemon on `socket` is had: beside it."""
+    """Return the socket of the proof service that belongs to the daemon on `socket`: beside it."""
     return os.path.join(os.path.dirname(socket), os.path.basename(PROOF_SOCKET))
 
 

@@ -1,7 +1,7 @@
-"""Varlink's interface language: the text of a `.varlink` file to what it declares.
+"""The parser of Varlink's interface language: from the text of a `.varlink` file to its declarations.
 
 The grammar is the Varlink standard's (https://varlink.org/Interface-Definition), with one restriction: every type
-that is used is declared in the same file.
+that is used must be declared in the same file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from voiceauthd.errors import VoiceauthError
 SCALARS = ("bool", "int", "float", "string", "object")
 
 MAX_NESTING = 32
-"""Types within one another. Bounds the parser's own recursion."""
+"""Maximum nesting depth of types; bounds the parser's recursion."""
 
 _TOKEN = re.compile(
     r"(?P<space>(?:\s|\#[^\n]*)+)"
@@ -27,7 +27,7 @@ _FIELD_NAME = re.compile(r"[A-Za-z](_?[A-Za-z0-9])*")
 
 
 class InterfaceError(VoiceauthError):
-    """An interface file that cannot be understood; the message names the line."""
+    """An interface file that cannot be parsed; the message names the line."""
 
     reason = "interface"
 
@@ -41,7 +41,7 @@ class Scalar:
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A type that the interface declares under this name."""
+    """A reference to a type that the interface declares under this name."""
 
     name: str
 
@@ -62,7 +62,7 @@ class Dictionary:
 
 @dataclass(frozen=True, slots=True)
 class Nullable:
-    """?element: null and absence mean the same."""
+    """?element; null and absent mean the same."""
 
     element: Type
 
@@ -76,7 +76,7 @@ class Enum:
 
 @dataclass(frozen=True, slots=True)
 class Struct:
-    """These fields and no others."""
+    """An object with exactly these fields."""
 
     fields: dict[str, Type]
 
@@ -86,7 +86,7 @@ Type = Scalar | Named | Array | Dictionary | Nullable | Enum | Struct
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """What a call carries, and what each of its replies carries."""
+    """The parameters of a call, and of each of its replies."""
 
     parameters: Struct
     reply: Struct
@@ -94,7 +94,7 @@ class Method:
 
 @dataclass(frozen=True, slots=True)
 class Declarations:
-    """Everything that one interface file declares, by short name."""
+    """The declarations of one interface file, by short name."""
 
     name: str
     types: dict[str, Struct | Enum] = field(default_factory=dict)
@@ -103,12 +103,12 @@ class Declarations:
 
 
 def parse(text: str) -> Declarations:
-    """Raises `InterfaceError` for anything that is not a whole, consistent interface."""
+    """Parse an interface file. Raises `InterfaceError` for anything but a complete, consistent interface."""
     return _Parser(text).parse()
 
 
 class _Parser:
-    """Recursive descent over the tokens, one method a rule."""
+    """A recursive-descent parser over the tokens, with one method per rule."""
 
     def __init__(self, text: str) -> None:
         self._tokens = _tokenise(text)
@@ -150,7 +150,7 @@ class _Parser:
         return body
 
     def _body(self, depth: int) -> Struct | Enum:
-        """What stands between parentheses: fields with types, or the bare words of an enum."""
+        """Parse the content of parentheses: fields with types, or the words of an enum."""
         self._expect("(")
         fields: dict[str, Type] = {}
         words: list[str] = []
@@ -168,7 +168,7 @@ class _Parser:
             else:
                 words.append(name)
             if fields and words:
-                raise InterfaceError(f"line {line}: either all have a type or none has")
+                raise InterfaceError(f"line {line}: either all fields have a type or none has")
             if self._peek() != ",":
                 break
             self._take()
@@ -218,7 +218,7 @@ class _Parser:
         return self._tokens[self._next][1]
 
     def _take(self) -> str:
-        """The next token; "" at the end, as often as it is asked for."""
+        """Return the next token; "" at the end, any number of times."""
         token = self._peek()
         if token:
             self._next += 1
@@ -226,7 +226,7 @@ class _Parser:
 
 
 def _tokenise(text: str) -> list[tuple[str, int]]:
-    """Each token with its line, and ("", last line) at the end."""
+    """Return each token with its line number, and ("", last line) at the end."""
     tokens: list[tuple[str, int]] = []
     position, line = 0, 1
     while position < len(text):

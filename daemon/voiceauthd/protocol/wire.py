@@ -1,9 +1,9 @@
-"""The wire: how messages are cut out of a stream of bytes, and what a message may look like.
+"""The wire format: splitting a byte stream into messages, and encoding and parsing them.
 
 Two dialects share one socket. Varlink ends a message with a NUL byte; people and shell scripts end one with a newline.
-The first byte of either kind that ends a message decides for the whole connection, and answers end in the same way.
+The delimiter of the first message decides for the whole connection, and answers end with the same one.
 
-Everything that comes in is hostile until it is parsed: sizes and depths are bounded here, and every refusal is a
+All input is treated as hostile until it is parsed: sizes and depths are bounded here, and every refusal is a
 `WireError` with one line that says what is wrong.
 """
 
@@ -18,19 +18,19 @@ from typing import Any, NamedTuple
 from voiceauthd.errors import VoiceauthError
 
 MAX_MESSAGE = 64 * 1024
-"""Bytes of one message to the daemon, without its delimiter."""
+"""Maximum bytes of one message to the daemon, without its delimiter."""
 
 MAX_REPLY = 1024 * 1024
-"""Bytes of one message from the daemon: a list of two thousand profiles fits."""
+"""Maximum bytes of one message from the daemon: enough for a list of two thousand profiles."""
 
 MAX_DEPTH = 32
-"""Objects and arrays within one another. The interface nests four deep; the JSON parser recurses, so there
-must be a bound."""
+"""Maximum nesting of objects and arrays. The interface nests four deep; the JSON parser recurses, so a bound is
+needed."""
 
 NUL = b"\0"
 LINE = b"\n"
-EITHER = b"\n\0"
-"""Ends a message to a client that has not said anything yet: complete in both dialects."""
+BOTH_DELIMITERS = b"\n\0"
+"""The end of a message to a client that has not sent anything yet: complete in both dialects."""
 
 _BOM = b"\xef\xbb\xbf"
 _BLANK = re.compile(rb"\s*")
@@ -39,25 +39,25 @@ _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class WireError(VoiceauthError):
-    """A message that is not what the protocol allows. One line, fit to be shown to whoever sent it."""
+    """A message that the protocol does not allow. Its text is one line that can be shown to the sender."""
 
     reason = "malformed_message"
 
 
-def presentable(text: str, longest: int = 200) -> str:
-    """For a terminal, or for a line of a log: what does not print is escaped, what is longer than `longest` is cut.
+def presentable(text: str, max_length: int = 200) -> str:
+    """Make a text safe for a terminal or a log line: escape unprintable characters, cut it at `max_length`.
 
-    Words of the other side pass through here before they are shown, so that they can neither steer a terminal nor
-    write a line of their own.
+    Text from the other side passes through here before it is shown, so that it can neither control a terminal nor forge
+    a log line.
     """
-    shown = text if len(text) <= longest else f"{text[:longest]}…"
+    shown = text if len(text) <= max_length else f"{text[:max_length]}…"
     if shown.isprintable():
         return shown
     return "".join(one if one.isprintable() else one.encode("unicode_escape").decode() for one in shown)
 
 
 class Request(NamedTuple):
-    """A call as it comes in. `method` is the full name; `parameters` are not yet held against the interface."""
+    """A call as received. `method` is the full name; `parameters` have not been checked against the interface."""
 
     method: str
     parameters: dict[str, Any]
@@ -67,7 +67,7 @@ class Request(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """An answer. `error` is None for success; with `continues` further answers to the same call follow."""
+    """An answer. `error` is None for success; `continues` means that more answers to the same call follow."""
 
     parameters: dict[str, Any]
     continues: bool = False
@@ -75,10 +75,10 @@ class Reply(NamedTuple):
 
 
 class Decoder:
-    """Cuts messages out of bytes that arrive in any pieces. Holds at most `limit` bytes.
+    """Splits a stream of bytes, received in any pieces, into messages. Buffers at most `limit` bytes.
 
     delimiter   NUL or LINE once a message has decided it, else None
-    overflowed  a message was longer than `limit`: nothing after it can be understood, and nothing more is decoded
+    overflowed  a message was longer than `limit`; nothing more is decoded
     """
 
     def __init__(self, limit: int = MAX_MESSAGE, delimiter: bytes | None = None) -> None:
@@ -88,13 +88,13 @@ class Decoder:
         self._pending = bytearray()
 
     def feed(self, data: bytes | bytearray | memoryview) -> list[bytes]:
-        """The messages that `data` completes, in order. Blank lines are skipped while NUL has not been chosen."""
+        """Return the messages that `data` completes, in order. Blank lines are skipped unless NUL has been chosen."""
         data = bytes(data)
         messages: list[bytes] = []
         position = 0
         while position < len(data) and not self.overflowed:
             if not self._pending and self.delimiter != NUL:
-                position = _BLANK.match(data, position).end()  # type: ignore[union-attr]  # it matches nothing, too
+                position = _BLANK.match(data, position).end()  # type: ignore[union-attr]  # always matches
             end = self._find_delimiter(data, position)
             stop = len(data) if end < 0 else end
             if len(self._pending) + stop - position > self._limit:
@@ -111,12 +111,12 @@ class Decoder:
         return messages
 
     @property
-    def holds_part(self) -> bool:
-        """Whether a message has begun that has not ended."""
+    def has_partial_message(self) -> bool:
+        """Whether part of a message is buffered."""
         return bool(self._pending)
 
     def finish(self) -> list[bytes]:
-        """What the end of the input completes: a last line without its newline, as `printf` sends it."""
+        """Return the message that the end of the input completes: a last line without a newline, as `printf` sends."""
         if self.overflowed or self.delimiter == NUL:
             return []
         message = self._complete(LINE)
@@ -143,18 +143,19 @@ class Decoder:
 
 
 def encode(message: Mapping[str, Any], delimiter: bytes, limit: int = MAX_MESSAGE) -> bytes:
-    """One JSON object and its delimiter. Raises `WireError` for what JSON cannot say, and beyond `limit` bytes."""
+    """Encode one JSON object with its delimiter. Raises `WireError` if JSON cannot represent it or it exceeds `limit`
+    bytes."""
     try:
         text = json.dumps(message, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
     except (TypeError, ValueError, RecursionError) as problem:
-        raise WireError(f"a message that JSON cannot carry: {problem}") from None
+        raise WireError(f"a message that JSON cannot represent: {problem}") from None
     if len(text) > limit:
         raise WireError(f"a message of {len(text)} bytes; at most {limit} are allowed")
     return text + delimiter
 
 
 def encode_request(request: Request, delimiter: bytes = NUL) -> bytes:
-    """Raises `WireError` as `encode` does."""
+    """Encode a call. Raises `WireError` as `encode` does."""
     message: dict[str, Any] = {"method": request.method}
     if request.parameters:
         message["parameters"] = request.parameters
@@ -165,7 +166,7 @@ def encode_request(request: Request, delimiter: bytes = NUL) -> bytes:
 
 
 def encode_reply(reply: Reply, delimiter: bytes) -> bytes:
-    """Raises `WireError` as `encode` does."""
+    """Encode an answer. Raises `WireError` as `encode` does."""
     message: dict[str, Any] = {"parameters": reply.parameters}
     if reply.error is not None:
         message = {"error": reply.error, "parameters": reply.parameters}
@@ -175,20 +176,20 @@ def encode_reply(reply: Reply, delimiter: bytes) -> bytes:
 
 
 def parse_request(raw: bytes) -> Request:
-    """Raises `WireError` unless `raw` is {method, parameters?, more?, oneway?, upgrade?} with the right types."""
+    """Parse {method, parameters?, more?, oneway?, upgrade?}. Raises `WireError` for anything else."""
     message = _parse_object(raw)
     _refuse_unknown_keys(message, Request._fields)
     method = message.get("method")
     if not isinstance(method, str):
-        raise WireError("a call without 'method', a string")
+        raise WireError("'method' must be a string")
     more, oneway, upgrade = (_flag(message, name) for name in ("more", "oneway", "upgrade"))
     if oneway and (more or upgrade):
-        raise WireError("'oneway' wants no answer; 'more' and 'upgrade' want one")
+        raise WireError("'oneway' cannot be combined with 'more' or 'upgrade'")
     return Request(method, _parameters(message), more, oneway, upgrade)
 
 
 def parse_reply(raw: bytes) -> Reply:
-    """Raises `WireError` unless `raw` is {parameters?, continues?, error?} with the right types."""
+    """Parse {parameters?, continues?, error?}. Raises `WireError` for anything else."""
     message = _parse_object(raw)
     _refuse_unknown_keys(message, Reply._fields)
     error = message.get("error")
@@ -203,7 +204,7 @@ def parse_reply(raw: bytes) -> Reply:
 def _refuse_unknown_keys(message: dict[str, Any], known: tuple[str, ...]) -> None:
     for key in message:
         if key not in known:
-            raise WireError(f"unknown key {key[:40]!r}; known are {', '.join(known)}")
+            raise WireError(f"unknown key {key[:40]!r}; known keys are {', '.join(known)}")
 
 
 def _parameters(message: dict[str, Any]) -> dict[str, Any]:
@@ -231,11 +232,11 @@ def _parse_object(raw: bytes) -> dict[str, Any]:
         raise WireError(f"not UTF-8 at byte {problem.start}") from None
     _check_depth(text)
     try:
-        value = json.loads(text, parse_float=_finite, parse_constant=_refuse_constant)
+        value = json.loads(text, parse_float=_parse_float, parse_constant=_refuse_constant)
     except json.JSONDecodeError as problem:
         raise WireError(f"not JSON: {problem.msg} at character {problem.pos}") from None
     except ValueError as problem:
-        raise WireError(f"not JSON that can be used: {problem}") from None
+        raise WireError(f"unusable JSON: {problem}") from None
     if not isinstance(value, dict):
         raise WireError("a message must be a JSON object")
     if _SURROGATE_ESCAPE.search(text):
@@ -244,7 +245,7 @@ def _parse_object(raw: bytes) -> dict[str, Any]:
 
 
 def _check_depth(text: str) -> None:
-    """Brackets outside strings, counted in one pass: a nested message is refused before the parser recurses."""
+    """Refuse deep nesting before the JSON parser recurses, by counting brackets outside strings in one pass."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
     depth, in_string = 0, False
@@ -261,14 +262,14 @@ def _check_depth(text: str) -> None:
 
 
 def _check_surrogates(value: dict[str, Any]) -> None:
-    """Half a surrogate pair is valid JSON and no text: it could be neither stored, printed nor sent back."""
+    """Refuse half a surrogate pair: valid JSON, but a text that can be neither stored, printed nor sent back."""
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
         raise WireError("a string with half a surrogate pair") from None
 
 
-def _finite(text: str) -> float:
+def _parse_float(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
         raise ValueError("a number beyond the range of a double")
@@ -276,4 +277,4 @@ def _finite(text: str) -> float:
 
 
 def _refuse_constant(text: str) -> float:
-    raise ValueError(f"{text} is no JSON number")
+    raise ValueError(f"{text} is not a JSON number")

@@ -1,4 +1,4 @@
-"""A call as a method sees it, and how what a method raises becomes the answer."""
+"""A call as passed to a method, and the conversion of a method's exceptions into answers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from voiceauthd.protocol.wire import Reply
 from voiceauthd.server.peer import Peer
 
 Send = Callable[[Reply], Awaitable[None]]
-"""Sends one reply; returns when the client's buffer has room again. Does nothing once the client has gone."""
+"""Sends one reply; returns when the client's buffer has room again. Does nothing after the client has disconnected."""
 
 
 class CallError(Exception):
     """Raised by a method to answer with an error of the interface.
 
-    error  the full name, or the short name of one of ours: "NotEnrolled"
+    error  the full name, or the short name of an error of `org.voiceauthd`: "NotEnrolled"
     """
 
     def __init__(self, error: str, parameters: Mapping[str, Any] | None = None) -> None:
@@ -28,17 +28,17 @@ class CallError(Exception):
 
 
 class Call:
-    """One call, with parameters that agree with the interface.
+    """One call, with parameters that match the interface.
 
     method      the full name; `name` is the short one
-    parameters  every declared parameter, None for a nullable one that was not given
-    more        the caller wants the replies in between
-    oneway      the caller wants no answer; `reply` then does nothing
-    answered    the final reply was given
-    outcome, reason  for the audit log: what came of it
-    about       for the audit log: the name of the profile that it is about, as far as it is known
-    detail      for the audit log: what else belongs to it
-    audited     the audit log has it
+    parameters  every declared parameter; None for a nullable one that was not given
+    more        whether the caller wants intermediate replies
+    oneway      whether the caller wants no answer; `reply` then sends nothing
+    answered    whether the final reply was given
+    outcome, reason  for the audit log: the result
+    about       for the audit log: the name of the profile concerned, if known
+    detail      for the audit log: further information
+    audited     whether the audit log has a line about this call
     """
 
     def __init__(
@@ -68,14 +68,14 @@ class Call:
         self._check_replies = check_replies
 
     async def reply(self, parameters: Mapping[str, Any] | None = None, *, continues: bool = False) -> None:
-        """Answers the call; with `continues`, one reply of several.
+        """Answer the call; with `continues`, send one of several replies.
 
-        A reply in between is dropped if the caller did not ask for `more`, so a method is written once for both.
-        Waits while the client does not read. Raises `RuntimeError` after the final reply, and for one that cannot be
-        sent.
+        An intermediate reply is dropped if the caller did not ask for `more`, so a method need not distinguish the two.
+        Waits while the client does not read. Raises `RuntimeError` after the final reply, and for a reply that cannot
+        be sent.
         """
         if self.answered:
-            raise RuntimeError(f"{self.method} was answered already")
+            raise RuntimeError(f"{self.method} has already been answered")
         if continues and not self.more:
             return
         answer = dict(parameters or {})
@@ -90,14 +90,14 @@ def _check_reply(method: str, parameters: Mapping[str, Any]) -> None:
     interface, _, name = method.rpartition(".")
     try:
         load(interface).check_reply(name, parameters)
-    except MismatchError as problem:  # ours, not the caller's
-        raise RuntimeError(f"a reply of {method} does not agree with the interface: {problem}") from None
+    except MismatchError as problem:  # a defect of this program, not a mistake of the caller
+        raise RuntimeError(f"a reply of {method} does not match the interface: {problem}") from None
 
 
 def error_reply(problem: VoiceauthError, parameters: Mapping[str, Any]) -> Reply | None:
-    """The answer for an error that a person can act on; None if the interface has no name for it.
+    """Return the answer for an error that a person can act on; None if the interface has no name for it.
 
-    parameters  of the call: an error's `name` is the profile that the call was about
+    parameters  of the call: the `name` in an error is the profile that the call was about
     """
     row = row_for_exception(problem)
     if row is None:

@@ -1,8 +1,8 @@
-"""One client's connection: bytes to requests, one answer after the other, and an end for every kind of client.
+"""One client's connection: it reads requests, answers them in order, and handles every way in which it can end.
 
-Reading never waits for answering, so that the end of the input is noticed while a stream runs. What a client can make
-the daemon hold is bounded: one message, `requests_in_flight` requests, one output buffer. One that does not read is
-disconnected after `WRITE_STALL`, one that floods after `MAX_REFUSED`.
+Reading never waits for answering, so that the end of the input is noticed while a stream runs. A client can make the
+daemon hold only a bounded amount: one message, `requests_in_flight` requests, one output buffer. A client that does not
+read is disconnected after `WRITE_STALL`, one that floods after `MAX_REFUSED`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, cast
 
 from voiceauthd.protocol import errors
 from voiceauthd.protocol.wire import (
-    EITHER,
+    BOTH_DELIMITERS,
     MAX_MESSAGE,
     Decoder,
     Reply,
@@ -33,41 +33,41 @@ from voiceauthd.server.peer import Peer
 log = logging.getLogger(__name__)
 
 READ_SIZE = 16 * 1024
-"""Bytes taken from a connection before the others have their turn."""
+"""Bytes read from one connection before the others have their turn."""
 
 WRITE_BUFFER = 64 * 1024
-"""Bytes that wait for a client beyond the kernel's own buffer, before answers wait too."""
+"""Bytes buffered for a client beyond the kernel's own buffer; above this, sending waits."""
 
 WRITE_STALL = 5.0
-"""Seconds that a full buffer may stay full. Then the client is disconnected."""
+"""Seconds that a buffer may stay full before the client is disconnected."""
 
 MAX_REFUSED = 1024
-"""Requests beyond `requests_in_flight` that are refused one by one. A client that sends still more without reading an
-answer is turned away."""
+"""Requests beyond `requests_in_flight` that are refused one by one. A client that sends more without reading an answer
+is rejected."""
 
 LINGER = 1.0
-"""Seconds in which a client that is turned away may finish sending. Closed at once, it would find a broken pipe
-before it reads why."""
+"""Seconds in which a rejected client may finish sending. If the connection were closed at once, it would get a broken
+pipe before it reads why."""
 
 Answer = Callable[[Request, Peer, Send], Coroutine[Any, Any, None]]
 
 
 @dataclass(slots=True)
 class _Refusal:
-    """An error to be sent when its turn comes, `count` times over."""
+    """An error to be sent `count` times when its turn comes."""
 
     reply: Reply
     count: int = 1
 
 
 class Connection(asyncio.BufferedProtocol):
-    """Answers the requests of one client in their order.
+    """Answers the requests of one client in order.
 
     answer     answers one request
-    in_flight  requests that may be unanswered at one time; one more is answered with TooManyRequests
-    on_end     called once, when the connection is closed and nothing that it began still runs
-    refusal    turns the client away with this error before it is heard
-    ended      done at the time of `on_end`
+    in_flight  requests that may be unanswered at once; more are answered with TooManyRequests
+    on_end     called once, when the connection is closed and nothing that it started still runs
+    refusal    rejects the client with this error before anything is read
+    ended      a future that is done when `on_end` is called
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class Connection(asyncio.BufferedProtocol):
         self._running: asyncio.Task[None] | None = None
         self._answered = False
         self._input_ended = False
-        self._turned_away = False
+        self._rejected = False
         self._discarding = False
         self._stopping = False
         self._closing = False
@@ -104,14 +104,14 @@ class Connection(asyncio.BufferedProtocol):
         self._writable.set()
         self._deadline: asyncio.TimerHandle | None = None
 
-    # What asyncio calls
+    # Called by asyncio
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._transport.set_write_buffer_limits(high=WRITE_BUFFER)
         self._descriptor = self._transport.get_extra_info("socket").fileno()
         if self._refusal is not None:
-            self._turn_away(self._refusal)
+            self._reject(self._refusal)
         self._task = asyncio.get_running_loop().create_task(self._run())
         self._task.add_done_callback(self._finished)
 
@@ -126,11 +126,11 @@ class Connection(asyncio.BufferedProtocol):
             if self._input_ended:
                 return
         if self._decoder.overflowed:
-            self._turn_away(_malformed(f"a message of more than {MAX_MESSAGE} bytes"))
+            self._reject(_malformed(f"a message of more than {MAX_MESSAGE} bytes"))
         self._wake.set()
 
     def eof_received(self) -> bool:
-        """Keeps the connection for answering, unless nobody is there any more."""
+        """Keep the connection open for answers, unless the client has disconnected."""
         if self._discarding:
             return False
         if not self._input_ended:
@@ -145,7 +145,7 @@ class Connection(asyncio.BufferedProtocol):
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The client has gone. What it waited for is cancelled; what it wanted no answer to is still done."""
+        """The client has disconnected: cancel the calls that it waited for; oneway calls are still carried out."""
         self._gone = self._input_ended = True
         self._watch.discard(self._descriptor)
         self._set_deadline(None)
@@ -167,10 +167,10 @@ class Connection(asyncio.BufferedProtocol):
         if not self._closing:
             self._set_deadline(None)
 
-    # What the server calls
+    # Called by the server
 
     def stop(self) -> None:
-        """Cancels what runs, says so, and closes."""
+        """Cancel the running call, tell the client, and close."""
         self._stopping = self._input_ended = True
         self._queue.clear()
         if self._running is not None:
@@ -180,11 +180,11 @@ class Connection(asyncio.BufferedProtocol):
         self._wake.set()
 
     def abort(self) -> None:
-        """Ends at once, whatever is still unsaid."""
+        """End at once, without sending what is still buffered."""
         self._transport.abort()
         self._task.cancel()
 
-    # Requests, in their order
+    # Requests, in order
 
     def _accept(self, raw: bytes) -> None:
         try:
@@ -204,12 +204,12 @@ class Connection(asyncio.BufferedProtocol):
         elif last.count < MAX_REFUSED:
             last.count += 1
         else:
-            self._turn_away(reply)
+            self._reject(reply)
 
-    def _turn_away(self, reply: Reply) -> None:
-        """Reads nothing more, and closes after `reply`, which follows the answers that are due before it."""
+    def _reject(self, reply: Reply) -> None:
+        """Stop reading, and close after `reply`, which follows the answers to earlier requests."""
         self._queue.append(_Refusal(reply))
-        self._input_ended = self._turned_away = True
+        self._input_ended = self._rejected = True
         self._transport.pause_reading()
         self._watch.add(self._descriptor, self._transport.abort)
         self._wake.set()
@@ -221,7 +221,7 @@ class Connection(asyncio.BufferedProtocol):
                     await self._send_refusal(item)
                 else:
                     await self._serve(item)
-                await asyncio.sleep(0)  # the others' turn, also if nothing here ever had to wait
+                await asyncio.sleep(0)  # let other connections run, even if nothing here ever waits
         finally:
             self._close()
 
@@ -247,12 +247,12 @@ class Connection(asyncio.BufferedProtocol):
             await asyncio.wait({self._running})
             problem = None if self._running.cancelled() else self._running.exception()
             if self._running.cancelled() and not (self._answered or request.oneway):
-                detail = "the daemon stops" if self._stopping else "the call was cancelled"
+                detail = "the daemon is stopping" if self._stopping else "the call was cancelled"
                 await self._send(Reply({"detail": detail}, error=errors.CANCELLED))
             elif isinstance(problem, SlowSubscriberError):
                 log.warning("%s: %s", self.peer, problem)
                 self._queue.clear()
-                self._turn_away(Reply({"detail": str(problem)}, error=errors.CANCELLED))
+                self._reject(Reply({"detail": str(problem)}, error=errors.CANCELLED))
             elif problem is not None:
                 raise problem
         finally:
@@ -260,9 +260,9 @@ class Connection(asyncio.BufferedProtocol):
             self._current = self._running = None
 
     async def _send(self, reply: Reply) -> None:
-        """Raises `RuntimeError` for a reply that JSON cannot carry; nothing of it has been sent."""
+        """Send one reply. Raises `RuntimeError`, before anything is sent, if JSON cannot represent it."""
         try:
-            message = encode_reply(reply, self._decoder.delimiter or EITHER)
+            message = encode_reply(reply, self._decoder.delimiter or BOTH_DELIMITERS)
         except WireError as problem:
             raise RuntimeError(f"the reply cannot be sent: {problem}") from None
         if self._gone:
@@ -274,11 +274,11 @@ class Connection(asyncio.BufferedProtocol):
     # The end
 
     def _close(self) -> None:
-        """Lets what was said reach the client, within a deadline."""
+        """Close, and give the client a limited time to read what was sent."""
         self._closing = True
         if self._gone:
             return
-        if self._turned_away and not self._stopping:
+        if self._rejected and not self._stopping:
             self._discarding = True
             self._watch.discard(self._descriptor)
             self._transport.write_eof()
@@ -300,7 +300,7 @@ class Connection(asyncio.BufferedProtocol):
             self._on_end(self)
 
     def _set_deadline(self, seconds: float | None) -> None:
-        """At most one timer runs: until then the buffer must have emptied, or the connection have closed."""
+        """Replace the timer that aborts the connection if its buffer has not emptied, or it has not closed, by then."""
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
@@ -309,7 +309,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _give_up(self) -> None:
         if not self._discarding:
-            log.warning("%s does not read its answers and is disconnected", self.peer)
+            log.warning("%s does not read its answers; disconnecting it", self.peer)
         self._transport.abort()
 
 

@@ -1,4 +1,4 @@
-"""From a request that came in to the method that answers it, and from whatever happens there to an answer."""
+"""Dispatch each request to the method that answers it, and turn whatever that raises into an answer."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from voiceauthd.server.peer import Peer
 
 log = logging.getLogger(__name__)
 
-LOGGED = 500
-"""Characters of an error that the log has, at most."""
+MAX_LOGGED_ERROR = 500
+"""Maximum characters of an error in the log."""
 
 Handler = Callable[[Call], Awaitable[None]]
 """Answers a call of `org.voiceauthd` with `call.reply`, or raises."""
@@ -35,7 +35,7 @@ Handler = Callable[[Call], Awaitable[None]]
 class Dispatcher:
     """Answers every request exactly once, whatever the handler does.
 
-    check_replies  hold every reply against the interface; one that does not agree becomes `Internal`. For tests.
+    check_replies  check every reply against the interface; one that does not match becomes `Internal`. For tests.
     """
 
     def __init__(self, handler: Handler, *, check_replies: bool = False) -> None:
@@ -44,8 +44,8 @@ class Dispatcher:
         self._interfaces = {name: load(name) for name in (VARLINK, VOICEAUTHD)}
 
     async def answer(self, request: Request, peer: Peer, send: Send) -> None:
-        """Returns when the final answer is on its way. Raises nothing but `SlowSubscriberError`, for a client that
-        is to be disconnected, and `CancelledError`."""
+        """Answer one request; returns when the final answer has been handed to `send`. Raises only
+        `SlowSubscriberError`, for a client that is to be disconnected, and `CancelledError`."""
         call: Call | None = None
         try:
             call = self._make_call(request, peer, send)
@@ -55,11 +55,11 @@ class Dispatcher:
                 raise RuntimeError(f"{call.method} ended without an answer")  # noqa: TRY301 - one place logs it
         except SlowSubscriberError:
             raise
-        except Exception as problem:  # noqa: BLE001 - a defect in a method must not take the connection's task down
+        except Exception as problem:  # noqa: BLE001 - a defect in a method must not end the connection's task
             reply = _reply_for(problem, request)
             if request.oneway or (call is not None and call.answered):
                 method = presentable(request.method)
-                log.info("%s of %s failed after its answer or wanted none: %s", method, peer, _one_line(problem))
+                log.info("%s of %s failed after its answer, or as oneway: %s", method, peer, _one_line(problem))
             else:
                 await send(reply)
 
@@ -91,9 +91,9 @@ class Dispatcher:
         )
 
     async def _introspect(self, call: Call) -> None:
-        """org.varlink.service, the interface that describes the others."""
+        """Answer a call of org.varlink.service, the interface that describes the others."""
         if call.name == "GetInfo":
-            await call.reply(_about(list(self._interfaces)))
+            await call.reply(_service_info(list(self._interfaces)))
             return
         described: Interface | None = self._interfaces.get(call.parameters["interface"])
         if described is None:
@@ -101,7 +101,7 @@ class Dispatcher:
         await call.reply({"description": described.text})
 
 
-def _about(interfaces: list[str]) -> dict[str, Any]:
+def _service_info(interfaces: list[str]) -> dict[str, Any]:
     return {
         "vendor": "voiceauthd",
         "product": "voiceauthd",
@@ -117,14 +117,14 @@ def _reply_for(problem: Exception, request: Request) -> Reply:
     if isinstance(problem, VoiceauthError):
         reply = error_reply(problem, request.parameters)
         if reply is not None:
-            # What anybody may call forth as often as wanted must not flood the log.
+            # Errors that any user can cause at any rate must not flood the log.
             level = logging.DEBUG if isinstance(problem, TooOftenError | MismatchError) else logging.INFO
             log.log(level, "%s: %s", presentable(request.method), _one_line(problem))
             return reply
     log.error("%s failed", presentable(request.method), exc_info=problem)
-    return Reply({"detail": "a defect of the daemon; its log has the details"}, error=errors.INTERNAL)
+    return Reply({"detail": "a defect in the daemon; its log has the details"}, error=errors.INTERNAL)
 
 
 def _one_line(problem: Exception) -> str:
-    """For the log: some words in it may be the caller's."""
-    return presentable("; ".join(str(problem).splitlines()), LOGGED)
+    """Return the error as one line for the log, made safe because parts of it may come from the caller."""
+    return presentable("; ".join(str(problem).splitlines()), MAX_LOGGED_ERROR)

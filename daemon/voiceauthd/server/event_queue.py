@@ -1,4 +1,4 @@
-"""The queue between one who publishes events and one subscriber, who may be slow."""
+"""The bounded queue between the publisher of events and one subscriber, which may be slow."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from voiceauthd.errors import VoiceauthError
 Item = TypeVar("Item")
 
 MAX_DROPPED = 1024
-"""Events that a subscriber may lose without once catching up, before it is disconnected. At a few events a second
-that is minutes of not reading: the subscriber is stuck, and does not miss the connection."""
+"""Events that a subscriber may lose without catching up before it is disconnected. At a few events per second this
+means minutes without reading: the subscriber is stuck."""
 
 
 class SlowSubscriberError(VoiceauthError):
@@ -22,9 +22,9 @@ class SlowSubscriberError(VoiceauthError):
 
 
 class EventQueue(Generic[Item]):
-    """At most `limit` events wait; then each new one pushes out the oldest, which is counted.
+    """Holds at most `limit` events; when it is full, each new event replaces the oldest, which is counted as dropped.
 
-    All methods belong to the event loop's thread; a publisher in another thread uses `loop.call_soon_threadsafe`.
+    For use in the event loop's thread only; a publisher in another thread uses `loop.call_soon_threadsafe`.
     """
 
     def __init__(self, limit: int) -> None:
@@ -35,10 +35,10 @@ class EventQueue(Generic[Item]):
         self._closed = False
         self._changed = asyncio.Event()
         self.dropped = 0
-        """Events lost since the queue was made."""
+        """Events dropped since the queue was created."""
 
     def put(self, event: Item) -> None:
-        """Never waits and never fails. Events after `close` are ignored."""
+        """Add an event. Never waits and never fails; events after `close` are ignored."""
         if self._closed:
             return
         if len(self._waiting) >= self._limit:
@@ -50,14 +50,14 @@ class EventQueue(Generic[Item]):
         self._changed.set()
 
     def close(self) -> None:
-        """Ends the stream: what waits is still delivered."""
+        """End the stream; the events in the queue are still delivered."""
         self._closed = True
         self._changed.set()
 
     async def get(self) -> tuple[int, Item] | None:
-        """The oldest event, and how many were dropped just before it; None at the end of the stream.
+        """Return the number of events dropped before the oldest one, and that event; None at the end of the stream.
 
-        Raises `SlowSubscriberError` once more than `MAX_DROPPED` events were lost since the queue was last empty.
+        Raises `SlowSubscriberError` once more than `MAX_DROPPED` events were dropped since the queue was last empty.
         """
         while not self._waiting:
             self._behind = 0

@@ -1,4 +1,4 @@
-"""The listening socket: made with care for what is there already, or taken over from a service manager."""
+"""The listening socket: created without disturbing another daemon, or taken over from a service manager."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from pathlib import Path
 from voiceauthd.errors import AlreadyRunningError, ConfigError
 
 MAX_PATH = 107
-"""Bytes of a socket's path: sun_path of unix(7) has 108, and the last is a NUL."""
+"""Maximum bytes of a socket's path: sun_path of unix(7) has 108, the last of which is a NUL."""
 
 BACKLOG = 128
-"""Connections that wait to be accepted; the kernel refuses more."""
+"""Connections that may wait to be accepted; the kernel refuses more."""
 
 _PROBE_TIMEOUT = 1.0
-"""Seconds within which a living daemon's kernel takes a connection; a full backlog counts as living too."""
+"""Seconds within which a connection to a running daemon succeeds; a full backlog also counts as running."""
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """A listening AF_UNIX stream socket, and what must be tidied up when it is closed.
+    """A listening AF_UNIX stream socket, and what must be cleaned up when it is closed.
 
-    path      None for a socket that somebody else made and removes
-    identity  device and inode of the socket's file, to remove no other daemon's
+    path      None for a socket that the service manager creates and removes
+    identity  device and inode of the socket's file, so that another daemon's is not removed
     lock      descriptor of the locked file beside the socket
     """
 
@@ -37,12 +37,12 @@ class Listener:
     lock: int | None = None
 
     def close(self) -> None:
-        """Stops listening, and removes the socket's file if it is still the one that was made here."""
+        """Stop listening, and remove the socket's file if it is still the one created here."""
         if self.path is not None:
             try:
                 if _identity(self.path) == self.identity:
                     self.path.unlink()
-            except OSError:  # gone already, or out of reach: the next start replaces it
+            except OSError:  # already gone, or not accessible: the next start replaces it
                 pass
         self.socket.close()
         if self.lock is not None and self.path is not None:
@@ -50,10 +50,10 @@ class Listener:
 
 
 def listen(path: str | os.PathLike[str], mode: int) -> Listener:
-    """Makes the socket at `path` with permission bits `mode`, and its folder where that is missing.
+    """Create the socket at `path` with permission bits `mode`, and its folder if that is missing.
 
-    A socket nobody answers on is replaced. Raises `AlreadyRunningError` if somebody does answer or is just starting,
-    and `ConfigError` for a path that is too long, not to be written, or in use for something that is no socket.
+    A socket on which nobody answers is replaced. Raises `AlreadyRunningError` if another daemon answers or is starting,
+    and `ConfigError` if the path is too long, not writable, or in use for something that is not a socket.
     """
     place = Path(path).absolute()
     if len(os.fsencode(place)) > MAX_PATH:
@@ -62,7 +62,7 @@ def listen(path: str | os.PathLike[str], mode: int) -> Listener:
             "choose a shorter `socket.path`"
         )
     try:
-        _make_folder(place.parent, mode)
+        _make_folders(place.parent, mode)
         lock = _lock(place)
     except OSError as problem:
         raise _refused(place, problem) from None
@@ -78,7 +78,7 @@ def listen(path: str | os.PathLike[str], mode: int) -> Listener:
 
 
 def adopt(listening: socket.socket) -> Listener:
-    """Takes over a socket that a service manager opened. Its file is not ours to remove. Raises `ConfigError`."""
+    """Take over a socket that a service manager opened and will remove. Raises `ConfigError`."""
     if (
         listening.family != socket.AF_UNIX
         or listening.type != socket.SOCK_STREAM
@@ -89,8 +89,8 @@ def adopt(listening: socket.socket) -> Listener:
     return Listener(listening)
 
 
-def _make_folder(folder: Path, mode: int) -> None:
-    """Missing folders, each as open as the socket is meant to be: others get in only to root's, never to a user's."""
+def _make_folders(folder: Path, mode: int) -> None:
+    """Create missing folders. Others can enter them only if the daemon is root and the socket is open to others."""
     access = 0o755 if os.geteuid() == 0 and mode & 0o077 else 0o700
     missing = []
     while not folder.exists():
@@ -101,13 +101,13 @@ def _make_folder(folder: Path, mode: int) -> None:
             one.mkdir(access)
         except FileExistsError:
             continue
-        one.chmod(access)  # whatever the umask is
+        one.chmod(access)  # independent of the umask
 
 
 def _lock(place: Path) -> int:
-    """A locked file beside the socket: of two daemons that start at once, one goes on.
+    """Lock a file beside the socket, so that of two daemons that start at once only one continues.
 
-    The file is removed by whoever holds the lock, so a lock counts only if its file is still in place.
+    The holder of the lock removes the file, so a lock counts only if its file is still in place.
     """
     name = _lock_name(place)
     while True:
@@ -133,7 +133,7 @@ def _lock(place: Path) -> int:
 def _unlock(place: Path, descriptor: int) -> None:
     try:
         _lock_name(place).unlink()
-    except OSError:  # a folder that is gone, or may no longer be written: the lock ends with the descriptor
+    except OSError:  # the folder is gone or no longer writable; closing the descriptor releases the lock
         pass
     os.close(descriptor)
 
@@ -148,7 +148,7 @@ def _remove_stale(place: Path) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(found.st_mode):
-        raise ConfigError(f"{place} is there and is no socket: move it away, or choose another `socket.path`")
+        raise ConfigError(f"{place} exists and is not a socket: move it away, or choose another `socket.path`")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.settimeout(_PROBE_TIMEOUT)
         try:
@@ -158,7 +158,7 @@ def _remove_stale(place: Path) -> None:
         except FileNotFoundError:
             pass
         except OSError as problem:
-            # Not proof that nobody is there: a full backlog, no permission, another kind of socket.
+            # A full backlog, no permission, or another kind of socket: somebody may be using it.
             raise AlreadyRunningError(f"{place} is in use ({problem.strerror or problem})") from None
         else:
             raise AlreadyRunningError(f"a daemon already answers on {place}: stop it, or choose another `socket.path`")
@@ -169,7 +169,7 @@ def _bind(place: Path, mode: int, lock: int) -> Listener:
     try:
         listening.bind(os.fspath(place))
         identity = _identity(place)
-        # The mode is right before the first connection can be made: until listen() the kernel refuses them all.
+        # The mode is set before listen(); until then the kernel refuses all connections.
         place.chmod(mode)
         listening.listen(BACKLOG)
         listening.setblocking(False)
@@ -186,5 +186,6 @@ def _identity(path: Path) -> tuple[int, int]:
 
 def _refused(place: Path, problem: OSError) -> ConfigError:
     reason = os.strerror(problem.errno) if problem.errno else str(problem)
-    hint = "run as another user or choose another `socket.path`" if problem.errno == errno.EACCES else "see its folder"
+    denied = problem.errno == errno.EACCES
+    hint = "run as another user or choose another `socket.path`" if denied else "check its folder"
     return ConfigError(f"cannot listen on {place}: {reason}; {hint}")

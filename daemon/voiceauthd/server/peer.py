@@ -1,4 +1,4 @@
-"""Who is at the other end of a connection, as the kernel knows it."""
+"""The process at the other end of a connection, as reported by the kernel."""
 
 from __future__ import annotations
 
@@ -7,24 +7,21 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from voiceauthd.protocol.credentials import credentials_of
+from voiceauthd.protocol.credentials import OVERFLOW_UID, credentials_of
 
 _SO_PEERGROUPS = 59
 """<asm-generic/socket.h>, since Linux 4.13; the `socket` module has no name for it."""
 
 _MAX_GROUPS = 256
-"""As many as Python's getsockopt can return (1,024 bytes of 4 each). Whoever is in more has none here, and no more
-rights from it."""
-
-OVERFLOW_UID = 65_534
-"""What the kernel shows for a user of another user namespace. Many users share it, so it is nobody's identity."""
+"""The number that Python's getsockopt can return (1,024 bytes, 4 each). A user in more groups counts as in none, and
+gets no rights from them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The process that opened a connection, at the moment it did so.
+    """The process that opened a connection, at that moment.
 
-    gid, groups  its effective group and its supplementary ones, from the kernel, not from /etc/group
+    gid, groups  its effective group and its supplementary groups, from the kernel, not from /etc/group
     user         the account's name; None for a uid without an account
     """
 
@@ -38,20 +35,15 @@ class Peer:
         return f"{self.user or '?'} (uid {self.uid}, gid {self.gid}, pid {self.pid})"
 
 
-def peer_uid(connection: socket.socket) -> int:
-    """The user at the other end of a connected AF_UNIX socket. Raises `OSError` if the kernel does not say."""
-    return credentials_of(connection).uid
-
-
 def read_peer(connection: socket.socket) -> Peer:
-    """The peer of a connected AF_UNIX socket. Raises `OSError` if the kernel does not say. May ask the user database
-    of the network, so it may take long: not for the event loop's thread."""
+    """Return the peer of a connected AF_UNIX socket. Raises `OSError` if the kernel does not report it. May query a
+    user database over the network and take long: not for the event loop's thread."""
     pid, uid, gid = credentials_of(connection)
     return Peer(uid, gid, pid, user_name(uid), _peer_groups(connection))
 
 
 def user_name(uid: int) -> str | None:
-    """The account's name; None for a uid without an account, and for the overflow uid."""
+    """Return the account's name; None for a uid without an account, and for the overflow uid."""
     if uid == OVERFLOW_UID:
         return None
     try:

@@ -1,7 +1,7 @@
-"""Telling the service manager how the daemon is: sd_notify(3) and sd_watchdog_enabled(3), over a plain socket.
+"""Report the daemon's state to the service manager: sd_notify(3) and sd_watchdog_enabled(3), over a plain socket.
 
-Without a service manager (`NOTIFY_SOCKET` unset) every call does nothing. No call raises: a daemon does not fall over
-because nobody listens to it. Each call tells whether the message was handed over.
+Without a service manager (`NOTIFY_SOCKET` unset) every call does nothing. No call raises: a daemon must not fail
+because its manager does not listen. Each call returns whether the message was delivered to the manager's socket.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ import socket
 import time
 
 SEND_TIMEOUT = 0.5
-"""Seconds. The manager's queue is normally empty; one that is stuck must not hold up the event loop for longer."""
+"""Seconds. The manager's queue is normally empty; a stuck one must not block the event loop for longer."""
 
 MICROSECONDS = 1_000_000
-"""In a second. The manager counts in these."""
+"""Per second; the manager's unit of time."""
 
 PINGS_PER_WATCHDOG = 2
-"""sd_watchdog_enabled(3) advises to ping at half the time after which the manager acts."""
+"""sd_watchdog_enabled(3) recommends a ping every half of the manager's timeout."""
 
 
 def ready(status: str = "ready") -> bool:
-    """The daemon has started, or has finished a reload."""
+    """Report that the daemon has started, or has finished a reload."""
     return _send("READY=1", _status(status))
 
 
 def reloading(status: str = "reading the configuration again") -> bool:
-    """A reload began; `ready` must follow, whether the reload succeeds or not.
+    """Report that a reload has begun; `ready` must follow, whether the reload succeeds or not.
 
     `MONOTONIC_USEC` lets the manager tell this reload from an older one (Type=notify-reload, systemd 253).
     """
@@ -35,22 +35,22 @@ def reloading(status: str = "reading the configuration again") -> bool:
 
 
 def status(text: str) -> bool:
-    """One line about how the daemon is, for `systemctl status`."""
+    """Report the daemon's state in one line, for `systemctl status`."""
     return _send(_status(text))
 
 
 def stopping(text: str = "stopping") -> bool:
-    """The daemon is on its way out."""
+    """Report that the daemon is stopping."""
     return _send("STOPPING=1", _status(text))
 
 
 def watchdog() -> bool:
-    """The daemon makes progress. To be sent every `watchdog_interval` seconds, and only while that is true."""
+    """Report that the daemon is making progress. Call it every `watchdog_interval` seconds, only while that is true."""
     return _send("WATCHDOG=1")
 
 
 def watchdog_interval() -> float | None:
-    """Seconds between two calls of `watchdog`: half of what the manager waits. None if it does not wait for any."""
+    """Return the seconds between two calls of `watchdog`: half of the manager's timeout. None without a watchdog."""
     try:
         pid = int(os.environ.get("WATCHDOG_PID", os.getpid()))
         microseconds = int(os.environ.get("WATCHDOG_USEC", "0"))
@@ -62,7 +62,7 @@ def watchdog_interval() -> float | None:
 
 
 def _status(text: str) -> str:
-    # A line break would begin another field: a status made from a file name or a person's name must not say READY=1.
+    # A line break would begin another field: a status with a file name or a profile name in it must not forge READY=1.
     return "STATUS=" + " ".join(text.split())
 
 

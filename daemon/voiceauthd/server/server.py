@@ -1,4 +1,4 @@
-"""The socket server: who may connect, how many, and how it all ends."""
+"""The socket server: accepts connections within the limits, and shuts them down."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from voiceauthd.config.schema import SocketConfig
+from voiceauthd.protocol.credentials import credentials_of
 from voiceauthd.protocol.errors import TOO_MANY_CONNECTIONS
-from voiceauthd.protocol.wire import EITHER, Reply, encode_reply
+from voiceauthd.protocol.wire import BOTH_DELIMITERS, Reply, encode_reply
 from voiceauthd.server.connection import Connection
 from voiceauthd.server.disconnect_watch import DisconnectWatch
 from voiceauthd.server.dispatch import Dispatcher, Handler
 from voiceauthd.server.listener import Listener
-from voiceauthd.server.peer import Peer, peer_uid, read_peer
+from voiceauthd.server.peer import Peer, read_peer
 
 log = logging.getLogger(__name__)
 
-MAX_LINGERING = 64
-"""Clients that are turned away with a reason at one time; beyond that they are just closed."""
+MAX_REJECTING = 64
+"""Connections over the limits that are rejected in good order at once; more are answered without waiting and closed."""
 
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_NO_ROOM_PAUSE = 0.2
-"""Seconds without accepting when the process has no descriptor left."""
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_OUT_OF_RESOURCES_PAUSE = 0.2
+"""Seconds to pause accepting when the process has no descriptor left."""
 
 
 class Server:
     """Serves `org.voiceauthd` and `org.varlink.service` to the clients of one listening socket.
 
-    handler        answers a call, or raises: `CallError`, a `VoiceauthError`; anything else becomes `Internal`.
-                   Cancelled when its client disconnects and when the server stops.
-    check_replies  hold every reply against the interface; for tests
-    privileged     users whom the limit of all connections does not keep out; None: root and this process's own
+    handler        answers a call, or raises `CallError` or a `VoiceauthError`; anything else becomes `Internal`.
+                   Cancelled when its client disconnects and when the server stops
+    check_replies  check every reply against the interface; for tests
+    privileged     uids that the limit of all connections does not apply to; None: root and this process's own
     """
 
     def __init__(
@@ -51,40 +52,45 @@ class Server:
         self._privileged = frozenset({0, os.geteuid()}) if privileged is None else privileged
         self._dispatcher = Dispatcher(handler, check_replies=check_replies)
         self._connections: set[Connection] = set()
-        self._turned_away = 0
+        self._rejecting = 0
         self._users: Counter[int] = Counter()
-        self._welcomes: set[asyncio.Task[None]] = set()
+        self._starting: set[asyncio.Task[None]] = set()
         self._accepting: asyncio.Task[None] | None = None
         self._listener: Listener | None = None
         self._watch: DisconnectWatch | None = None
-        # Names of users may come over the network; a slow answer must delay new connections only.
-        self._names = ThreadPoolExecutor(2, "peer-name")
+        # User names may come from a network service; a slow answer must delay new connections only.
+        self._name_lookups = ThreadPoolExecutor(2, "peer-name")
 
     @property
     def connections(self) -> int:
-        """Clients that are served now."""
+        """The number of clients currently served."""
         return self._users.total()
 
+    @property
+    def address(self) -> str:
+        """The path of the socket; empty before `start`."""
+        return "" if self._listener is None else str(self._listener.socket.getsockname())
+
     def configure(self, config: SocketConfig) -> None:
-        """New limits, for the connections that come from now on."""
+        """Set new limits, for connections accepted from now on."""
         self._config = config
 
     async def start(self, listener: Listener) -> None:
-        """Serves from now on. The listener is the server's, and is closed by `stop`."""
+        """Start serving. Takes ownership of the listener; `stop` closes it."""
         self._listener = listener
         self._watch = DisconnectWatch()
         self._accepting = asyncio.get_running_loop().create_task(self._accept(listener.socket))
 
     async def stop(self, deadline: float) -> None:
-        """Removes the socket, cancels every call, tells its client so, and closes all. Takes `deadline` seconds at
-        most; what has not ended then is abandoned."""
+        """Remove the socket, cancel every call with an answer, and close all connections. Takes at most `deadline`
+        seconds; whatever has not ended by then is abandoned."""
         if self._accepting is not None:
             self._accepting.cancel()
             await asyncio.wait({self._accepting})
         if self._listener is not None:
             self._listener.close()
-        for welcome in self._welcomes:
-            welcome.cancel()
+        for task in self._starting:
+            task.cancel()
         for connection in self._connections:
             connection.stop()
         ends = [connection.ended for connection in self._connections]
@@ -95,9 +101,9 @@ class Server:
         for connection in self._connections:
             connection.abort()
         if self._watch is not None:
-            await asyncio.sleep(0)  # lets the aborted connections leave the watch
+            await asyncio.sleep(0)  # let the aborted connections leave the watch
             self._watch.close()
-        self._names.shutdown(wait=False, cancel_futures=True)
+        self._name_lookups.shutdown(wait=False, cancel_futures=True)
 
     async def _accept(self, listening: socket.socket) -> None:
         loop = asyncio.get_running_loop()
@@ -105,46 +111,46 @@ class Server:
             try:
                 connection, _ = await loop.sock_accept(listening)
             except OSError as problem:
-                if problem.errno in _NO_ROOM:
-                    log.warning("no room for a connection: %s", os.strerror(problem.errno))
-                    await asyncio.sleep(_NO_ROOM_PAUSE)
+                if problem.errno in _OUT_OF_RESOURCES:
+                    log.warning("cannot accept a connection: %s", os.strerror(problem.errno))
+                    await asyncio.sleep(_OUT_OF_RESOURCES_PAUSE)
                 else:  # the client gave up while it waited
-                    log.info("a connection failed before it began: %s", problem)
+                    log.info("a connection failed before it was accepted: %s", problem)
                     await asyncio.sleep(0)
                 continue
             self._admit(connection)
-            await asyncio.sleep(0)  # while connections wait, accepting never waits: the others' turn
+            await asyncio.sleep(0)  # sock_accept does not wait while connections are pending; let other tasks run
 
     def _admit(self, connection: socket.socket) -> None:
         try:
-            uid = peer_uid(connection)
+            uid = credentials_of(connection).uid
         except OSError as problem:
-            log.warning("a connection without credentials is closed: %s", problem)
+            log.warning("closing a connection without credentials: %s", problem)
             connection.close()
             return
         limit = self._exceeded(uid)
         if limit is None:
             self._users[uid] += 1
-        elif self._turned_away < MAX_LINGERING:
-            self._turned_away += 1
+        elif self._rejecting < MAX_REJECTING:
+            self._rejecting += 1
         else:
             _close_with(connection, _too_many(limit))
             return
-        welcome = asyncio.get_running_loop().create_task(self._welcome(connection, uid, limit))
-        self._welcomes.add(welcome)
-        welcome.add_done_callback(self._welcomes.discard)
+        task = asyncio.get_running_loop().create_task(self._start_connection(connection, uid, limit))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
 
     def _exceeded(self, uid: int) -> int | None:
-        """The limit that one more connection of this user would break, if any."""
+        """Return the limit that one more connection of this user would exceed; None if there is none."""
         if self._users[uid] >= self._config.connections_per_user:
             return self._config.connections_per_user
-        # All others together cannot keep out those who run PAM for everybody, nor the daemon's own user.
+        # Other users together must not keep out root, which runs PAM for everybody, nor the daemon's own user.
         if uid not in self._privileged and self._users.total() >= self._config.connections:
             return self._config.connections
         return None
 
-    async def _welcome(self, accepted: socket.socket, uid: int, exceeded: int | None) -> None:
-        """Makes the connection; with `exceeded`, one that is told so and closed."""
+    async def _start_connection(self, accepted: socket.socket, uid: int, exceeded: int | None) -> None:
+        """Create the connection; with `exceeded`, one that is rejected with that limit."""
         loop = asyncio.get_running_loop()
 
         def ended(connection: Connection) -> None:
@@ -153,21 +159,21 @@ class Server:
             log.debug("end of the connection of %s", connection.peer)
 
         try:
-            peer = await loop.run_in_executor(self._names, read_peer, accepted)
+            peer = await loop.run_in_executor(self._name_lookups, read_peer, accepted)
             if exceeded is None:
-                log.debug("connection of %s", peer)  # as many as anybody likes
+                log.debug("connection of %s", peer)  # debug: any user can cause any number of these lines
             else:
-                log.debug("%s is turned away: %d connections are the limit", peer, exceeded)
+                log.debug("rejecting %s: over the limit of %d connections", peer, exceeded)
             connection = self._make(peer, ended, None if exceeded is None else _too_many(exceeded))
         except BaseException as problem:
             accepted.close()
             self._release(uid, exceeded)
             if not isinstance(problem, OSError):
                 raise
-            log.debug("a connection of uid %d failed before it began: %s", uid, problem)
+            log.debug("a connection of uid %d failed before it was served: %s", uid, problem)
             return
         self._connections.add(connection)
-        # From here on the connection owns the socket, and its end releases the place.
+        # From here on the connection owns the socket, and `ended` releases its place.
         await loop.connect_accepted_socket(lambda: connection, accepted)
 
     def _make(self, peer: Peer, ended: Callable[[Connection], None], refusal: Reply | None) -> Connection:
@@ -179,7 +185,7 @@ class Server:
 
     def _release(self, uid: int, exceeded: int | None) -> None:
         if exceeded is not None:
-            self._turned_away -= 1
+            self._rejecting -= 1
             return
         self._users[uid] -= 1
         if self._users[uid] <= 0:
@@ -191,10 +197,10 @@ def _too_many(limit: int) -> Reply:
 
 
 def _close_with(connection: socket.socket, reply: Reply) -> None:
-    """Says why, if the kernel takes it at once."""
+    """Close a connection, after sending the reason if that is possible without waiting."""
     connection.setblocking(False)
     try:
-        connection.send(encode_reply(reply, EITHER))
+        connection.send(encode_reply(reply, BOTH_DELIMITERS))
     except OSError:
         pass
     connection.close()

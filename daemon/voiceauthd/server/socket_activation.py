@@ -1,4 +1,4 @@
-"""The listening socket that a service manager opened before the daemon started: sd_listen_fds(3)."""
+"""The listening socket passed by the service manager: sd_listen_fds(3)."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import socket
 from voiceauthd.errors import ConfigError
 
 FIRST_DESCRIPTOR = 3
-"""SD_LISTEN_FDS_START: the manager passes its sockets right after standard input, output and error."""
+"""SD_LISTEN_FDS_START: the first passed socket follows standard input, output and error."""
 
 VARIABLES = ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
-"""Removed once read, so that no child takes them for its own."""
+"""Removed after reading, so that no child process takes them for its own."""
 
 
 def inherited_socket() -> socket.socket | None:
-    """The one listening AF_UNIX stream socket that was passed to this process, or None if none was.
+    """Return the listening AF_UNIX stream socket that was passed to this process; None if none was.
 
-    To be called once, before anything else opens descriptors. The socket is closed on exec; its path belongs to the
-    manager, so the daemon must not remove it. Raises `ConfigError` if what was passed is of no use; a daemon that
-    went on without it would listen where no client looks.
+    Call it once, before anything else opens descriptors. The socket is closed on exec; its path belongs to the manager,
+    so the daemon must not remove it. Raises `ConfigError` if what was passed cannot be used: a daemon that continued
+    without it would listen where no client looks.
     """
     try:
         meant_for_us = int(os.environ.get("LISTEN_PID", "0")) == os.getpid()
@@ -33,7 +33,7 @@ def inherited_socket() -> socket.socket | None:
         return None
     if count > 1:
         raise ConfigError(
-            f"the service manager passed {count} sockets ({names}), and the daemon takes one: "
+            f"the service manager passed {count} sockets ({names}), but the daemon takes one: "
             "keep a single ListenStream= in voiceauthd.socket"
         )
     return _checked(FIRST_DESCRIPTOR)
@@ -44,12 +44,12 @@ def _checked(descriptor: int) -> socket.socket:
         os.set_inheritable(descriptor, False)
         listener = socket.socket(fileno=descriptor)
     except OSError as error:
-        raise ConfigError(f"what the service manager passed as descriptor {descriptor} is no socket: {error}") from None
+        raise ConfigError(f"descriptor {descriptor}, passed by the service manager, is not a socket: {error}") from None
     if listener.family != socket.AF_UNIX or listener.type != socket.SOCK_STREAM:
         listener.close()
         raise ConfigError(
-            "the service manager passed another kind of socket than an AF_UNIX stream: "
-            "give ListenStream= in voiceauthd.socket a path"
+            "the service manager passed a socket that is not an AF_UNIX stream socket: "
+            "set ListenStream= in voiceauthd.socket to a path"
         )
     if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
         listener.close()
