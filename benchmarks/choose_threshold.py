@@ -1,4 +1,4 @@
-"""Where a model's threshold without a calibration comes from: false accepts and false rejects by raw cosine.
+"""Prints false accepts and false rejects by raw cosine, to choose a model's threshold without a calibration.
 
 voiceauth evaluate FOLDER --model campplus --raw --scores scores.csv
 python benchmarks/choose_threshold.py scores.csv
@@ -16,7 +16,7 @@ THRESHOLDS = np.arange(0.40, 0.76, 0.05).round(2)
 
 
 def main() -> None:
-    """Prints the table. A trial without a score counts as a reject."""
+    """Print the table. A trial without a score counts as a reject."""
     with Path(sys.argv[1]).open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     cosines = np.array([float(row["score"] or "-1") for row in rows])

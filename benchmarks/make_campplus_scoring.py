@@ -1,11 +1,11 @@
-"""Makes the cohort and the calibration for CAM++ that come with the package.
+"""Makes the cohort and the calibration for CAM++ that ship with the package.
 
     python benchmarks/make_campplus_scoring.py SPEECH daemon/voiceauthd/scoring/shipped
 
-SPEECH is a folder with `manifest.csv` (columns path, speaker, source, kind, licence) and `enroll.csv`, as the
-development speech has. Only recordings under CC BY are used. Everybody in them is enrolled, and tested against all
-others of the same corpus: a stranger who speaks to the same microphone is the trial that counts, and one from another
-corpus is told apart too easily. Prints what was fitted, and which policies it supports.
+SPEECH is a folder with `manifest.csv` (columns path, speaker, source, kind, licence) and `enroll.csv`, like the
+development speech. Only recordings under CC BY are used. Everybody in them is enrolled and compared with all others of
+the same corpus: strangers at the same microphone are the realistic trials, and those from another corpus are too easy.
+Prints what was fitted, and which policies it supports.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ CORPORA = {
     "librispeech-other": ("LibriSpeech (CC BY 4.0)", "librispeech"),
     "librispeech-single": ("LibriSpeech (CC BY 4.0)", "librispeech"),
 }
-"""Source as the manifest calls it, to its name with the licence, and to the corpus whose people are told apart."""
+"""Source in the manifest -> its name with the licence, and the corpus within which people are compared."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Whose recordings there are. `tests` of somebody with one recording is that one."""
+    """The recordings of one person. With only one, it is in both `enrolment` and `tests`."""
 
     name: str
     corpus: str
@@ -49,28 +49,29 @@ class Person:
 
 
 def people_in(folder: Path) -> Mapping[str, Person]:
-    """Everybody in the sources under CC BY, by name."""
+    """All people in the sources under CC BY, by name."""
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as stream:
         rows = [row for row in csv.DictReader(stream) if row["source"] in CORPORA]
-    wrong = [row["path"] for row in rows if not row["licence"].startswith("CC BY")]
-    if wrong:
-        sys.exit(f"{folder / 'manifest.csv'}: {wrong[0]} is not under CC BY")
+    not_free = [row["path"] for row in rows if not row["licence"].startswith("CC BY")]
+    if not_free:
+        sys.exit(f"{folder / 'manifest.csv'}: {not_free[0]} is not under CC BY")
     with (folder / "enroll.csv").open(newline="", encoding="utf-8") as stream:
         enrolled = {row["speaker"]: tuple(row["files"].split(";")) for row in csv.DictReader(stream)}
-    found = {}
+    people = {}
     for name in dict.fromkeys(row["speaker"] for row in rows):
         own = [row for row in rows if row["speaker"] == name]
         paths = tuple(row["path"] for row in own)
         enrolment = enrolled.get(name, paths[:1])
         tests = tuple(path for path in paths if path not in enrolment) or paths[:1]
-        found[name] = Person(name, CORPORA[own[0]["source"]][1], enrolment, tests)
-    return found
+        people[name] = Person(name, CORPORA[own[0]["source"]][1], enrolment, tests)
+    return people
 
 
-def trials_of(folder: Path, people: Mapping[str, Person]) -> TrialList:
-    """Everybody against everybody of the same corpus; own recordings that were enrolled are no test."""
+def trials_among(folder: Path, people: Mapping[str, Person]) -> TrialList:
+    """Everybody against everybody of the same corpus, without the recordings that the person enrolled with."""
     enrolments = {
-        each.name: Enrolment(each.name, each.name, each.corpus, each.enrolment, 0) for each in people.values()
+        person.name: Enrolment(person.name, person.name, person.corpus, person.enrolment, 0)
+        for person in people.values()
     }
     trials = [
         Trial("", enrolled.name, path, tested is enrolled, enrolled.name, tested.name, "", "", tested.corpus, 0)
@@ -96,7 +97,7 @@ def main() -> None:
     )
     people = people_in(arguments.speech)
     sources = tuple(dict.fromkeys(name for name, _ in CORPORA.values()))
-    listed = trials_of(arguments.speech, people)
+    listed = trials_among(arguments.speech, people)
     cohort, calibration = calibrate(listed, workers, embedder.model, None, sources, lambda *_: None)
     folder = arguments.shipped / folder_name(embedder.model)
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,8 +111,8 @@ def main() -> None:
     )
     for policy in make_policies(config, embedder.threshold, Backend(cohort, calibration)).values():
         supported = 1.0 if policy.supported is None else policy.supported
-        told = "demonstrated" if policy.demonstrated else "not demonstrated"
-        print(f"policy {policy.name}: aims at {policy.false_accepts:g}, supported {supported:.2g}: {told}")
+        result = "demonstrated" if policy.demonstrated else "not demonstrated"
+        print(f"policy {policy.name}: aims at {policy.false_accepts:g}, supported {supported:.2g}: {result}")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The shape of the source: who may import whom, how long a file may be, what no file may contain.
+"""Rules for the source: which package may import which, the length of files, and calls that are forbidden.
 
-mypy and ruff are run by `make lint`, not here.
+`make lint` runs mypy and ruff; this file does not.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from functools import cache
 from pathlib import Path
 
@@ -19,33 +19,36 @@ PACKAGE = ROOT / "daemon" / "voiceauthd"
 
 MAX_LINES = 400
 
-SOUND = ("audio", "speech", "embed", "profiles", "scoring", "tracking", "pipeline", "evaluation")
-"""Each may import those before it."""
+AUDIO_PACKAGES = ("audio", "speech", "embed", "profiles", "scoring", "tracking", "pipeline", "evaluation")
+"""The packages on the path of the audio. Each may import those before it."""
 
-FOR_ALL = {"errors", "config"}
+FOR_ALL = {"errors", "config", "atomic_file", "users"}
 
-BELOW_COMMANDS = {*SOUND, *FOR_ALL, "audit", "protocol", "client", "login", "server", "service", "terminal"}
-"""What measures, checks and shows the whole, and the command itself, stand on all of it."""
+BELOW_COMMANDS = {*AUDIO_PACKAGES, *FOR_ALL, "audit", "protocol", "client", "login", "server", "service", "terminal"}
+"""What `bench`, `doctor`, `demo`, `setup` and the command may import."""
 
 MAY_IMPORT = {
     "": set[str](),  # the package itself
     "errors": set[str](),
-    "config": {"errors"},
-    **{room: {*SOUND[:place], *FOR_ALL} for place, room in enumerate(SOUND)},
-    "audit": {"errors"},
+    "atomic_file": set[str](),
+    "users": set[str](),
+    "config": {"errors", "atomic_file"},
+    **{package: {*AUDIO_PACKAGES[:place], *FOR_ALL} for place, package in enumerate(AUDIO_PACKAGES)},
+    "audit": {"errors", "atomic_file"},
     "protocol": {"errors"},
     "client": {"protocol", "errors"},
-    "login": {"client", "protocol", "errors"},
+    "login": {"client", "protocol", "errors", "atomic_file"},
     "server": {*FOR_ALL, "protocol"},
-    "service": {*SOUND, *FOR_ALL, "audit", "protocol", "server"},
-    "terminal": {"audio", *FOR_ALL, "protocol", "client"},
-    **{room: {*BELOW_COMMANDS} for room in ("bench", "doctor")},
+    "service": {*AUDIO_PACKAGES, *FOR_ALL, "audit", "protocol", "server"},
+    "terminal": {"audio", "embed", "profiles", *FOR_ALL, "audit", "protocol", "client"},
+    **{package: {*BELOW_COMMANDS} for package in ("bench", "doctor")},
     "demo": {*BELOW_COMMANDS, "bench"},
-    "cli": {*BELOW_COMMANDS, "bench", "doctor", "demo"},
+    "setup": {*BELOW_COMMANDS, "doctor"},
+    "cli": {*BELOW_COMMANDS, "bench", "doctor", "demo", "setup"},
 }
-"""Besides itself, and the package for its version."""
+"""What each package may import, besides itself and the version of `voiceauthd`."""
 
-STANDARD_LIBRARY_ONLY = {"", "errors", "audit", "protocol", "client"}
+STANDARD_LIBRARY_ONLY = {"", "errors", "atomic_file", "users", "audit", "protocol", "client"}
 
 UNPICKLERS = {"pickle", "_pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
 
@@ -57,8 +60,8 @@ def name_of(file: Path) -> str:
     return str(file.relative_to(ROOT))
 
 
-def room_of(module: str) -> str:
-    """The room of "voiceauthd.audio.block": "audio"."""
+def package_of(module: str) -> str:
+    """Return "audio" for "voiceauthd.audio.block"."""
     return module.split(".")[1] if "." in module else ""
 
 
@@ -68,7 +71,7 @@ def parsed(file: Path) -> ast.Module:
 
 
 def dotted(node: ast.AST) -> str:
-    """The name "torch.load" of an expression; "" for one that is no name."""
+    """Return an expression as a name such as "torch.load"; "" if it is not a name."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
@@ -77,14 +80,16 @@ def dotted(node: ast.AST) -> str:
 
 
 def imports(tree: ast.Module) -> Iterator[tuple[str, int]]:
-    """Every module that `tree` imports, with its line: also inside functions, and by a name in a string."""
+    """Yield every module that `tree` imports, with its line: also inside functions, and by a name in a string.
+
+    The names of relative imports begin with a dot.
+    """
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, node.lineno) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, "a relative import hides which room it means"
-            base = node.module or ""
-            # `from voiceauthd import client` imports a room, and `from voiceauthd import __version__` none.
+            base = "." * node.level + (node.module or "")
+            # `from voiceauthd import client` imports a package, `from voiceauthd import __version__` does not.
             names = [f"{base}.{alias.name}" for alias in node.names] if base == "voiceauthd" else [base]
             yield from ((name, node.lineno) for name in names if not name.endswith("__"))
         elif isinstance(node, ast.Call) and dotted(node.func).split(".")[-1] in ("import_module", "__import__"):
@@ -106,26 +111,29 @@ def has_keyword(call: ast.Call, name: str, value: object) -> bool:
 
 
 def import_problems(file: Path, tree: ast.Module) -> list[str]:
-    """What `tree`, as the content of `file`, imports and must not."""
+    """Return what `tree`, as the content of `file`, imports and must not."""
     parts = file.relative_to(PACKAGE).with_suffix("").parts
-    room = "" if parts == ("__init__",) else parts[0]
-    problems = [] if room in MAY_IMPORT else [f"{room}: no rule says what this room may import"]
+    package = "" if parts == ("__init__",) else parts[0]
+    known = package in MAY_IMPORT
+    problems = [] if known else [f"{name_of(file)}: no rule says what the package {package!r} may import"]
     for module, line in imports(tree):
         top = module.split(".")[0]
-        # The command finds its sub-commands in a table, which `test_every_command_is_in_its_room` looks at.
+        # The command imports its subcommands from a table, which `test_every_command_is_in_the_package_cli` checks.
         if module == "computed":
             wrong = file != PACKAGE / "cli" / "main.py"
+        elif module.startswith("."):  # it hides which package it means
+            wrong = True
         elif top == "voiceauthd":
-            wrong = room_of(module) not in {room, "", *MAY_IMPORT.get(room, set())}
+            wrong = package_of(module) not in {package, "", *MAY_IMPORT.get(package, set())}
         else:
-            wrong = room in STANDARD_LIBRARY_ONLY and top not in sys.stdlib_module_names
+            wrong = package in STANDARD_LIBRARY_ONLY and top not in sys.stdlib_module_names
         if wrong:
-            problems.append(f"{name_of(file)}:{line}: {room} must not import {module}")
+            problems.append(f"{name_of(file)}:{line}: {package or 'voiceauthd'} must not import {module}")
     return problems
 
 
-def forbidden(file: Path, tree: ast.Module) -> list[str]:
-    """What turns data into code."""
+def unsafe_calls(file: Path, tree: ast.Module) -> list[str]:
+    """Return the imports and calls that turn data into code."""
     found = [(module, line) for module, line in imports(tree) if module.split(".")[0] in UNPICKLERS]
     if only_catches_its_error(tree):
         found = [(module, line) for module, line in found if module != "pickle"]
@@ -148,14 +156,15 @@ def only_catches_its_error(tree: ast.Module) -> bool:
     return not others and not renamed and 0 < uses == errors
 
 
+@cache
+def functions_of(tree: ast.Module) -> list[ast.FunctionDef | ast.AsyncFunctionDef]:
+    """Return all functions in a file, methods and nested functions included."""
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+
+
 def asserting_names(trees: list[ast.Module]) -> set[str]:
-    """Functions that assert something, themselves or through another of these functions."""
-    bodies = {
-        node.name: node
-        for tree in trees
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-    }
+    """Return the functions that assert something, directly or by calling another of these functions."""
+    bodies = {function.name: function for tree in trees for function in functions_of(tree)}
     found: set[str] = set()
     while True:
         more = {name for name, body in bodies.items() if name not in found and asserts(body, found)}
@@ -164,20 +173,31 @@ def asserting_names(trees: list[ast.Module]) -> set[str]:
         found |= more
 
 
-def asserts(function: ast.AST, helpers: set[str]) -> bool:
-    for node in ast.walk(function):
-        if isinstance(node, ast.Assert):
-            return True
-        if isinstance(node, ast.Call):
-            name = dotted(node.func)
-            if name in ("pytest.raises", "pytest.warns", "pytest.fail") or name.split(".")[-1] in helpers:
-                return True
-    return False
+@cache
+def asserting_helpers() -> frozenset[str]:
+    """Return the functions in the tests' helper files that assert something."""
+    return frozenset(asserting_names([parsed(file) for file in TESTS if not file.name.startswith("test_")]))
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=name_of)
-def test_a_room_imports_only_what_it_stands_on(file: Path) -> None:
-    assert import_problems(file, parsed(file)) == []
+@cache
+def assertions_and_calls(function: ast.AST) -> tuple[bool, frozenset[str]]:
+    """Return whether a function itself asserts something, and the names that it calls, without their modules."""
+    nodes = [node for node in ast.walk(function) if isinstance(node, ast.Assert | ast.Call)]
+    called = {dotted(node.func) for node in nodes if isinstance(node, ast.Call)}
+    checks = not called.isdisjoint({"pytest.raises", "pytest.warns", "pytest.fail"})
+    asserts_itself = checks or any(isinstance(node, ast.Assert) for node in nodes)
+    return asserts_itself, frozenset(name.split(".")[-1] for name in called)
+
+
+def asserts(function: ast.AST, helpers: Set[str]) -> bool:
+    """Whether a function asserts something, itself or by calling one of `helpers`."""
+    asserts_itself, called = assertions_and_calls(function)
+    return asserts_itself or not called.isdisjoint(helpers)
+
+
+def test_a_package_imports_only_what_is_below_it() -> None:
+    assert len(SOURCES) > 100
+    assert [problem for file in SOURCES for problem in import_problems(file, parsed(file))] == []
 
 
 @pytest.mark.parametrize(
@@ -185,6 +205,7 @@ def test_a_room_imports_only_what_it_stands_on(file: Path) -> None:
     [
         ("audio/x.py", "from voiceauthd.audio.block import Block", True),
         ("audio/x.py", "from voiceauthd.speech.window import Window", False),
+        ("audio/x.py", "from .block import Block", False),
         ("speech/x.py", "import voiceauthd.audio.block", True),
         ("scoring/x.py", "def f():\n    from voiceauthd.pipeline import live", False),
         ("scoring/x.py", "from voiceauthd import pipeline", False),
@@ -206,18 +227,18 @@ def test_a_room_imports_only_what_it_stands_on(file: Path) -> None:
         ("attic/x.py", "", False),
     ],
 )
-def test_the_import_rule_sees_what_breaks_it(place: str, line: str, allowed: bool) -> None:
+def test_the_import_rule_finds_violations(place: str, line: str, allowed: bool) -> None:
     assert (import_problems(PACKAGE / place, ast.parse(line)) == []) is allowed
 
 
-@pytest.mark.parametrize("file", [*SOURCES, *TESTS, *sorted((ROOT / "benchmarks").rglob("*.py"))], ids=name_of)
-def test_no_file_is_too_long_to_be_read(file: Path) -> None:
-    assert len(file.read_text(encoding="utf-8").splitlines()) <= MAX_LINES
+def test_no_file_is_too_long_to_be_read() -> None:
+    files = [*SOURCES, *TESTS, *sorted((ROOT / "benchmarks").rglob("*.py"))]
+    lengths = {name_of(file): len(file.read_text(encoding="utf-8").splitlines()) for file in files}
+    assert [f"{name}: {length} lines" for name, length in lengths.items() if length > MAX_LINES] == []
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=name_of)
-def test_nothing_turns_data_into_code(file: Path) -> None:
-    assert forbidden(file, parsed(file)) == []
+def test_nothing_turns_data_into_code() -> None:
+    assert [problem for file in SOURCES for problem in unsafe_calls(file, parsed(file))] == []
 
 
 @pytest.mark.parametrize(
@@ -240,38 +261,42 @@ def test_nothing_turns_data_into_code(file: Path) -> None:
         ("yaml.load(text)", False),
     ],
 )
-def test_the_rule_sees_what_turns_data_into_code(line: str, allowed: bool) -> None:
-    assert (forbidden(PACKAGE / "x.py", ast.parse(line)) == []) is allowed
+def test_the_rule_finds_what_turns_data_into_code(line: str, allowed: bool) -> None:
+    assert (unsafe_calls(PACKAGE / "x.py", ast.parse(line)) == []) is allowed
 
 
-@pytest.mark.parametrize("file", [file for file in TESTS if file.name.startswith("test_")], ids=name_of)
-def test_every_test_asserts_something(file: Path) -> None:
-    helpers = asserting_names([parsed(other) for other in TESTS if not other.name.startswith("test_")])
-    helpers |= asserting_names([parsed(file)])
-    idle = [
-        f"{name_of(file)}:{node.lineno}: {node.name}"
-        for node in ast.walk(parsed(file))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and node.name.startswith("test_")
-        and not asserts(node, helpers - {node.name})
+def without_assertion(file: Path, tree: ast.Module) -> list[str]:
+    """Return the tests in a file that assert nothing, with file and line."""
+    helpers = asserting_helpers() | asserting_names([tree])
+    return [
+        f"{name_of(file)}:{function.lineno}: {function.name}"
+        for function in functions_of(tree)
+        if function.name.startswith("test_") and not asserts(function, helpers - {function.name})
     ]
-    assert idle == []
 
 
-def test_test_files_have_names_of_their_own() -> None:
+def test_every_test_asserts_something() -> None:
+    files = [file for file in TESTS if file.name.startswith("test_")]
+    assert len(files) > 100
+    assert [problem for file in files for problem in without_assertion(file, parsed(file))] == []
+    silent = ast.parse("def test_silent():\n    pass")
+    assert without_assertion(Path(__file__), silent) == [f"{name_of(Path(__file__))}:1: test_silent"]
+
+
+def test_every_test_file_has_a_name_of_its_own() -> None:
     # pytest loads each conftest.py by its path.
     names = [file.name for file in TESTS if file.name != "conftest.py"]
-    assert sorted(names) == sorted(set(names)), "tests without packages are told apart by their file names"
+    assert sorted(names) == sorted(set(names)), "pytest tells test files outside packages apart by their names"
 
 
-def test_every_command_is_in_its_room() -> None:
+def test_every_command_is_in_the_package_cli() -> None:
     from voiceauthd.cli.manual import COMMANDS
 
     assert {entry.module.rpartition(".")[0] for entry in COMMANDS} == {"voiceauthd.cli"}
 
 
 def loaded_by(code: str) -> set[str]:
-    """The top modules that a fresh interpreter has loaded after `code`."""
+    """Return the top-level modules that a fresh interpreter has loaded after `code`."""
     program = f"{code}\nimport sys; sys.stderr.write(' '.join(sys.modules))"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
@@ -284,13 +309,14 @@ def loaded_by(code: str) -> set[str]:
         "import voiceauthd.client",
         "import voiceauthd.cli.main",
         "from voiceauthd.cli.main import main; assert main(['--help']) == 0",
-        *(
-            f"import voiceauthd.{room}.{file.stem}"
-            for room in ("client", "protocol")
-            for file in sorted((PACKAGE / room).glob("*.py"))
+        "; ".join(
+            f"import voiceauthd.{package}.{file.stem}"
+            for package in ("client", "protocol")
+            for file in sorted((PACKAGE / package).glob("*.py"))
             if not file.stem.startswith("__")
         ),
     ],
+    ids=["the client", "the command", "the help", "every module of client and protocol"],
 )
 def test_a_client_loads_neither_torch_nor_numpy_nor_yaml(code: str) -> None:
     loaded = loaded_by(code)

@@ -1,7 +1,7 @@
-"""A microphone without any sound hardware: PulseAudio with null sinks, whose monitors are what is heard.
+"""A microphone without audio hardware: PulseAudio with null sinks, whose monitors are the microphones.
 
-Used as the fixture `virtual_mic`. Programs under test must run as child processes with `virtual_mic.env`: PortAudio
-finds the devices "default" and "pulse", and one named after each sink.
+Used as the fixture `virtual_mic`. Programs under test must run as child processes with `virtual_mic.env`, in which
+PortAudio finds the devices "default" and "pulse", and one named after each sink.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ LIBRARIES = (Path("/usr/lib"), Path("/usr/lib64"), *Path("/usr/lib").glob("*-lin
 
 
 class VirtualMic:
-    """A PulseAudio of its own, in its own runtime folder; its default source is the monitor of the sink `vmic`.
+    """A separate PulseAudio in its own runtime folder. Its default source is the monitor of the sink `vmic`.
 
     env     the environment for child processes
-    server  the process of PulseAudio
+    server  the PulseAudio process
     """
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class VirtualMic:
         (self.runtime / "home").mkdir()
         self._modules: dict[str, str] = {}
         self._players: list[subprocess.Popen[bytes]] = []
-        self._describe()
+        self._write_asoundrc()
         self.server = subprocess.Popen(
             ["pulseaudio", "-n", "--daemonize=no", "--exit-idle-time=-1", "--load=module-native-protocol-unix"],
             env=self.env,
@@ -53,18 +53,18 @@ class VirtualMic:
             raise
 
     def play(self, path: Path | str, sink: str = "vmic") -> None:
-        """Plays a WAV, FLAC or OGG file to its end."""
+        """Play a WAV, FLAC or OGG file to its end."""
         subprocess.run(self._player(path, sink), env=self.env, check=True, timeout=120)
 
     def play_async(self, path: Path | str, sink: str = "vmic") -> subprocess.Popen[bytes]:
-        """Starts playing; it ends with the file, or with the virtual microphone."""
+        """Start playing a file. The player ends with the file, or with the virtual microphone."""
         player = subprocess.Popen(self._player(path, sink), env=self.env)
         self._players.append(player)
         return player
 
     def add_sink(self, name: str, rate: int = 48000, channels: int = 1) -> None:
-        """Plugs a microphone in. PortAudio lists it under `name` when it is initialised next."""
-        # Without norewinds a null sink fills 2 s ahead, so that sound is heard up to 2 s late.
+        """Plug in a microphone. PortAudio lists it under `name` when it is next initialised."""
+        # Without norewinds a null sink buffers 2 s ahead, so that audio is recorded up to 2 s late.
         self._modules[name] = self._pactl(
             "load-module",
             "module-null-sink",
@@ -73,19 +73,19 @@ class VirtualMic:
             f"channels={channels}",
             "norewinds=1",
         )
-        self._describe()
+        self._write_asoundrc()
 
     def remove_sink(self, name: str = "vmic") -> None:
-        """Unplugs it: whoever records from it loses the stream."""
+        """Unplug a microphone: programs that record from it lose the stream."""
         self._pactl("unload-module", self._modules.pop(name))
-        self._describe()
+        self._write_asoundrc()
 
     def set_default(self, name: str) -> None:
-        """Makes it the microphone that is used when none is named."""
+        """Make it the microphone that is used when none is named."""
         self._pactl("set-default-source", f"{name}.monitor")
 
     def close(self) -> None:
-        """Ends what it started, and nothing else."""
+        """End the processes that this object started."""
         for process in (*self._players, self.server):
             if process.poll() is None:
                 process.terminate()
@@ -112,7 +112,7 @@ class VirtualMic:
                 raise RuntimeError("pulseaudio does not start")
             time.sleep(0.05)
 
-    def _describe(self) -> None:
+    def _write_asoundrc(self) -> None:
         lines = ["pcm.!default { type pulse }", "ctl.!default { type pulse }"]
         lines += [
             f'pcm.{name} {{ type pulse device "{name}.monitor" hint {{ show on description "{name}" }} }}'
@@ -124,7 +124,7 @@ class VirtualMic:
 
 
 def what_is_missing() -> str | None:
-    """Why there can be no virtual microphone here, and what to install; None if there can."""
+    """Return why there is no virtual microphone on this machine, and what to install; None if there is one."""
     for program, package in (
         ("pulseaudio", "pulseaudio"),
         ("pactl", "pulseaudio-utils"),
@@ -141,7 +141,7 @@ def what_is_missing() -> str | None:
 
 @pytest.fixture
 def virtual_mic():
-    """A `VirtualMic` of the test's own; skips where there can be none."""
+    """A `VirtualMic` for one test. Skips the test on a machine without the programs."""
     missing = what_is_missing()
     if missing is not None:
         pytest.skip(missing)

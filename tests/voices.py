@@ -1,4 +1,4 @@
-"""Voices for the tests of a login: real recorded people where ../shared/speech is, else the two of the demo."""
+"""Voices for the tests of a login: real recorded people if ../shared/speech exists, else the two of the demo."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import voiceauthd
 SPEECH = Path(__file__).resolve().parents[2] / "shared" / "speech"
 DEMO = Path(voiceauthd.__file__).parent / "demo" / "voices"
 RATE = 16_000
-SHORTEST = 4.0
-"""Seconds of a recording that surely holds the two seconds of speech that a verification wants."""
+MIN_TEST_SECONDS = 4.0
+"""A recording of this length certainly contains the two seconds of speech that a verification needs."""
 
 
 @dataclass(frozen=True)
 class Cast:
-    """Who plays: the owner's recordings to enrol from, the owner again, somebody else, and noise without speech."""
+    """The recordings: of the owner, to enrol from; of the owner again; of somebody else; of noise without speech."""
 
     enrolment: Sequence[Path]
     owner: Path
@@ -30,7 +30,7 @@ class Cast:
 
 
 def cast() -> Cast:
-    """Two people of the development speech; without it, those of the demo."""
+    """Return two people of the development speech; without it, those of the demo."""
     if not (SPEECH / "dev" / "trials.csv").is_file():
         takes = [DEMO / f"ralph-{number}.flac" for number in (1, 2, 5)]
         return Cast(takes, DEMO / "verify-ralph.flac", DEMO / "verify-stranger.flac", None)
@@ -40,31 +40,31 @@ def cast() -> Cast:
         for trial in _rows(dev / "trials.csv")
         if trial["test_source"] == trial["enroll_source"] == "voxforge"
         and trial["label_doubt"] == "0"
-        and float(trial["test_s"]) >= SHORTEST
+        and float(trial["test_s"]) >= MIN_TEST_SECONDS
     ]
     targets = {trial["enroll_id"]: trial for trial in trials if trial["label"] == "target"}
-    strangers = [trial for trial in trials if trial["label"] == "nontarget" and trial["same_sex"] == "1"]
-    others = {trial["enroll_id"]: trial for trial in strangers}
-    who = min(set(targets) & set(others))
-    files = next(row["files"] for row in _rows(dev / "enroll.csv") if row["enroll_id"] == who)
+    nontargets = [trial for trial in trials if trial["label"] == "nontarget" and trial["same_sex"] == "1"]
+    strangers = {trial["enroll_id"]: trial for trial in nontargets}
+    owner = min(set(targets) & set(strangers))
+    files = next(row["files"] for row in _rows(dev / "enroll.csv") if row["enroll_id"] == owner)
     enrolment = [dev / file for file in files.split(";")]
     noise = SPEECH / "noise" / "esc10_rain"
     rain = min(noise.glob("*.flac"), default=None)
-    return Cast(enrolment, dev / targets[who]["test_path"], dev / others[who]["test_path"], rain)
+    return Cast(enrolment, dev / targets[owner]["test_path"], dev / strangers[owner]["test_path"], rain)
 
 
 def samples(path: Path) -> np.ndarray:
-    """A recording: float32, 16 kHz, mono."""
+    """Read a recording: float32, 16 kHz, mono."""
     sound, rate = soundfile.read(path, dtype="float32")
     assert rate == RATE
     return np.asarray(sound, np.float32)
 
 
-def to_be_played(path: Path, folder: Path) -> Path:
-    """With a quiet room before and behind it, as a file that a sound server plays."""
-    tone = np.random.default_rng(0).normal(0.0, 10.0 ** (-75.0 / 20.0), RATE).astype(np.float32)
+def write_playable(path: Path, folder: Path) -> Path:
+    """Write a recording with a quiet room before and after it, as a file that a sound server can play."""
+    room = np.random.default_rng(0).normal(0.0, 10.0 ** (-75.0 / 20.0), RATE).astype(np.float32)
     played = folder / f"{path.stem}.wav"
-    soundfile.write(played, np.concatenate([tone[: RATE // 3], samples(path), tone]), RATE)
+    soundfile.write(played, np.concatenate([room[: RATE // 3], samples(path), room]), RATE)
     return played
 
 

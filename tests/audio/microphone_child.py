@@ -1,6 +1,6 @@
-"""Drives a `Microphone` from commands on standard input, answering each with a line of JSON.
+"""Controls a `Microphone` by commands on standard input, and answers each with a line of JSON.
 
-A process of its own, because PortAudio, ALSA and PulseAudio keep what they once found in the environment.
+A separate process, because PortAudio, ALSA and PulseAudio read the environment only once.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from voiceauthd.errors import SourceError
 
 
 def listen(mic: Microphone, seconds: float, at_least: float = 0.0) -> dict[str, object]:
-    """Reads for `seconds` and says what was heard; `lost_after` if the device was lost meanwhile."""
+    """Read for `seconds`, and return what was recorded; with `lost_after` if the device was lost."""
     began = time.monotonic()
     blocks = []
     ages = []
@@ -59,7 +59,7 @@ def listen(mic: Microphone, seconds: float, at_least: float = 0.0) -> dict[str, 
 
 
 def close_while_reading(mic: Microphone) -> dict[str, object]:
-    """How long a read lasts that another thread ends by `close`, and how long that `close` takes."""
+    """Return the durations of a read that another thread ends by `close`, and of that `close`."""
     times: dict[str, object] = {}
 
     def close() -> None:

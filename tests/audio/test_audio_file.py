@@ -1,4 +1,4 @@
-"""What a recording gives, and what is said about one that gives nothing."""
+"""Recordings: the samples that they give, and the errors for files that are not recordings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 import soundfile
 
 from voiceauthd.audio.block import RATE
-from voiceauthd.audio.file import MAX_RECORDING, FileSource, read_recording
+from voiceauthd.audio.file import MAX_RECORDING_SECONDS, FileSource, read_recording
 from voiceauthd.audio.microphone import Microphone
 from voiceauthd.audio.resample import Resampler
 from voiceauthd.audio.sources import make_source
@@ -38,7 +38,7 @@ def blocks_of(source):
             blocks.append(block)
 
 
-def heard(source):
+def samples_of(source):
     return np.concatenate([block.samples for block in blocks_of(source)])
 
 
@@ -53,26 +53,26 @@ def frequency(samples):
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.flac", "a.ogg", "a.mp3", "a.aiff"])
-@pytest.mark.parametrize(("rate", "channels"), [(8000, 1), (16000, 1), (44100, 2), (48000, 1)])
-def test_every_format_at_every_rate_is_16_khz_mono(tmp_path, name, rate, channels):
-    samples = read_recording(tone(tmp_path / name, rate, channels))
-    assert samples.dtype == np.float32
-    assert samples.ndim == 1
-    assert len(samples) == pytest.approx(RATE, abs=0.1 * RATE if name == "a.mp3" else 1)
-    assert frequency(samples) == pytest.approx(1000.0, abs=2.0)
-    assert np.sqrt(np.mean(samples[2000:14000] ** 2)) == pytest.approx(0.5 / 2**0.5, rel=0.04)
+def test_every_format_at_any_rate_becomes_16_khz_mono(tmp_path, name):
+    for rate, channels in ((8000, 1), (16000, 1), (44100, 2), (48000, 1)):
+        samples = read_recording(tone(tmp_path / name, rate, channels))
+        assert samples.dtype == np.float32
+        assert samples.ndim == 1
+        assert len(samples) == pytest.approx(RATE, abs=0.1 * RATE if name == "a.mp3" else 1)
+        assert frequency(samples) == pytest.approx(1000.0, abs=2.0)
+        assert np.sqrt(np.mean(samples[2000:14000] ** 2)) == pytest.approx(0.5 / 2**0.5, rel=0.04)
 
 
-@pytest.mark.parametrize("block_ms", [10, 20, 33, 100])
 @pytest.mark.parametrize("name", ["a.flac", "a.ogg", "a.mp3"])
-def test_the_samples_do_not_depend_on_the_block_length(tmp_path, name, block_ms):
+def test_the_samples_do_not_depend_on_the_block_length(tmp_path, name):
     path = tone(tmp_path / name, 44100, 2)
-    source = FileSource(path, block_ms, "fast")
-    source.open()
-    assert np.array_equal(heard(source), read_recording(path))
+    for block_ms in (10, 20, 33, 100):
+        source = FileSource(path, block_ms, "fast")
+        source.open()
+        assert np.array_equal(samples_of(source), read_recording(path))
 
 
-def test_16_khz_mono_comes_out_as_it_is_in_the_file(tmp_path):
+def test_16_khz_mono_is_returned_unchanged(tmp_path):
     pcm = np.random.default_rng(0).integers(-32768, 32767, 5000).astype(np.int16)
     soundfile.write(tmp_path / "a.wav", pcm, RATE)
     assert np.array_equal(read_recording(tmp_path / "a.wav"), pcm.astype(np.float32) / 32768)
@@ -89,15 +89,15 @@ def test_blocks_follow_one_another_without_gaps(tmp_path):
     source.close()
 
 
-def test_fast_takes_less_time_than_the_sound(tmp_path):
+def test_fast_is_faster_than_real_time(tmp_path):
     source = FileSource(tone(tmp_path / "a.flac", 44100, seconds=20.0), 20, "fast")
     source.open()
     began = time.monotonic()
-    heard(source)
+    samples_of(source)
     assert time.monotonic() - began < 10.0
 
 
-def test_real_time_gives_each_block_when_it_would_be_heard(tmp_path):
+def test_real_time_delivers_each_block_when_it_is_due(tmp_path):
     source = FileSource(tone(tmp_path / "a.wav", 44100, seconds=0.5), 20, "realtime")
     source.open()
     began = time.monotonic()
@@ -117,7 +117,7 @@ def test_real_time_gives_each_block_when_it_would_be_heard(tmp_path):
         assert block.captured - began == pytest.approx((block.start + len(block.samples)) / RATE, abs=0.02)
 
 
-def test_real_time_answers_none_when_the_next_block_is_not_due(tmp_path):
+def test_real_time_returns_none_while_the_next_block_is_not_due(tmp_path):
     source = FileSource(tone(tmp_path / "a.wav"), 100, "realtime")
     source.open()
     began = time.monotonic()
@@ -126,7 +126,7 @@ def test_real_time_answers_none_when_the_next_block_is_not_due(tmp_path):
     assert len(source.read(1.0).samples) == 1600
 
 
-def test_a_reader_that_is_late_loses_nothing_and_the_sound_waits_for_it(tmp_path):
+def test_a_late_reader_loses_nothing_and_the_playback_waits_for_it(tmp_path):
     path = tone(tmp_path / "a.wav", seconds=0.9)
     source = FileSource(path, 20, "realtime")
     source.open()
@@ -151,7 +151,7 @@ def test_close_from_another_thread_ends_a_read(tmp_path):
     source.close()
 
 
-def test_opening_again_plays_from_the_beginning_and_goes_on_counting(tmp_path):
+def test_opening_again_plays_from_the_beginning_and_continues_to_count(tmp_path):
     path = tone(tmp_path / "a.wav")
     source = FileSource(path, 20, "fast")
     source.close()
@@ -168,7 +168,7 @@ def test_opening_again_plays_from_the_beginning_and_goes_on_counting(tmp_path):
     assert sum(len(block.samples) for block in again) == RATE
 
 
-def test_a_file_waits_and_may_be_closed_and_ends(tmp_path):
+def test_a_file_is_not_live_may_be_closed_and_is_finite(tmp_path):
     for pace in ("realtime", "fast"):
         source = FileSource(tmp_path / "a.wav", 20, pace)
         assert (source.live, source.held_open, source.finite, source.overflows) == (False, False, True, 0)
@@ -216,14 +216,14 @@ def bad_files(folder):
         ("header.flac", "not audio"),
         ("folder.wav", "a folder"),
         ("pipe.wav", "not a regular file"),
-        ("silent.wav", "no sound in it"),
+        ("silent.wav", "contains no audio"),
         ("nan.wav", "not numbers"),
         ("slow.wav", "100 Hz"),
         ("a" * 300, "cannot be opened"),
         ("nul\0byte", "cannot be opened"),
     ],
 )
-def test_a_file_that_is_no_recording_is_refused_with_its_name_and_the_reason(tmp_path, name, says):
+def test_a_file_that_is_not_a_recording_is_refused_with_its_name_and_the_reason(tmp_path, name, says):
     bad_files(tmp_path)
     with pytest.raises(AudioError, match=says) as refusal:
         read_recording(tmp_path / name)
@@ -237,40 +237,40 @@ def test_a_file_that_is_no_recording_is_refused_with_its_name_and_the_reason(tmp
 def test_a_file_that_may_not_be_read_is_refused(tmp_path, monkeypatch):
     path = tone(tmp_path / "a.wav")
     path.chmod(0)
-    if os.geteuid() == 0:  # root may read everything: the refusal itself is all that is put in place of the kernel's
+    if os.geteuid() == 0:  # root may read everything, so the kernel's refusal is simulated
         monkeypatch.setattr(os, "open", lambda *_: (_ for _ in ()).throw(PermissionError(13, "Permission denied")))
-    with pytest.raises(AudioError, match="not readable by this user"):
+    with pytest.raises(AudioError, match="this user may not read it"):
         read_recording(path)
 
 
-def test_a_recording_that_is_cut_off_gives_what_is_there_or_says_where_it_is_damaged(tmp_path):
+def test_a_truncated_recording_gives_its_beginning_or_says_where_it_is_damaged(tmp_path):
     noise = np.random.default_rng(0).uniform(-0.5, 0.5, 2 * RATE)
     for name in ("a.wav", "a.flac", "a.ogg"):
         soundfile.write(tmp_path / name, noise, RATE)
         (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[: (tmp_path / name).stat().st_size // 2])
         try:
             length = len(read_recording(tmp_path / name))
-        except AudioError as error:  # a right answer too, and libsndfile's versions differ
+        except AudioError as error:  # also right: libsndfile's versions differ
             length = 1 if "damaged" in str(error) or "cut off" in str(error) else 0
         assert 0 < length < 1.2 * RATE
 
 
 def test_a_recording_that_is_too_long_is_refused(tmp_path):
-    soundfile.write(tmp_path / "long.flac", np.zeros(int((MAX_RECORDING + 1) * RATE), dtype=np.int16), RATE)
+    soundfile.write(tmp_path / "long.flac", np.zeros(int((MAX_RECORDING_SECONDS + 1) * RATE), dtype=np.int16), RATE)
     with pytest.raises(AudioError, match="longer than 10 minutes") as refusal:
         read_recording(tmp_path / "long.flac")
     assert refusal.value.reason == "too_long"
 
 
-def test_the_shortest_recording_there_can_be(tmp_path):
+def test_a_recording_of_a_single_sample_can_be_read(tmp_path):
     soundfile.write(tmp_path / "a.wav", np.array([0.5]), RATE)
     assert read_recording(tmp_path / "a.wav") == pytest.approx([0.5])
 
 
-def test_real_speech_is_resampled_as_all_else(tmp_path):
+def test_real_speech_is_resampled_like_any_other_audio(tmp_path):
     speech = Path(__file__).parents[3] / "shared" / "speech" / "dev"
     if not speech.is_dir():
-        pytest.skip("../shared/speech is not here")
+        pytest.skip("../shared/speech is missing")
     path = next(path for path in sorted(speech.rglob("*.flac")))
     direct, rate = soundfile.read(path, dtype="float32")
     assert rate == RATE
@@ -286,5 +286,5 @@ def test_real_speech_is_resampled_as_all_else(tmp_path):
 @pytest.mark.parametrize(
     ("source", "kind"), [("microphone", Microphone), ("-", PcmSource), ("talk.flac", FileSource), ("./-", FileSource)]
 )
-def test_the_configuration_names_the_source(source, kind):
+def test_the_configuration_selects_the_source(source, kind):
     assert type(make_source(AudioConfig(source=source))) is kind

@@ -1,4 +1,4 @@
-"""What the microphone hears, through the real PulseAudio, ALSA and PortAudio, and what it does when it is gone."""
+"""Recording through the real PulseAudio, ALSA and PortAudio, and losing the device; and the ring buffer alone."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 import soundfile
 from virtual_mic import VirtualMic, what_is_missing
 
-from voiceauthd.audio.portaudio import Device, choose
+from voiceauthd.audio.portaudio import Device, choose_device
 from voiceauthd.audio.ring import Ring
 from voiceauthd.errors import ExitCode, SourceError
 
@@ -24,7 +24,7 @@ STALL = 0.5
 
 
 class Child:
-    """A `Microphone` in a process of its own, in the virtual microphone's environment."""
+    """A `Microphone` in a separate process, in the virtual microphone's environment."""
 
     def __init__(self, mic, device=None):
         settings = json.dumps({"device": device, "block_ms": 20, "stall": STALL})
@@ -51,14 +51,14 @@ class Child:
         return self.answer()
 
     def end(self):
-        """The exit status and what it wrote to standard error."""
-        _, complaints = self.process.communicate(timeout=10)
-        return self.process.returncode, complaints
+        """Return the exit status and the standard error."""
+        _, errors = self.process.communicate(timeout=10)
+        return self.process.returncode, errors
 
 
 @pytest.fixture(scope="module")
 def quiet_child():
-    """One child on the default microphone, for the tests that leave it in its place."""
+    """One child on the default microphone, shared by the tests that do not unplug it."""
     missing = what_is_missing()
     if missing is not None:
         pytest.skip(missing)
@@ -83,7 +83,7 @@ def quiet(quiet_child):
 
 @pytest.fixture
 def listen(virtual_mic):
-    """Starts children on the virtual microphone, and ends them."""
+    """Starts children on the virtual microphone, and ends them after the test."""
     children = []
 
     def start(device=None):
@@ -104,62 +104,62 @@ def tone(path, frequency, rate, channels=1, seconds=0.5):
     return path
 
 
-def test_a_tone_is_heard_at_its_frequency_level_and_length(quiet, tmp_path):
+def test_a_tone_is_recorded_with_its_frequency_level_and_length(quiet, tmp_path):
     mic, child = quiet
     child.send("listen 1.0")
     mic.play(tone(tmp_path / "tone.wav", 1000.0, 48000))
-    heard = child.answer()
-    assert heard["dtype"] == "float32"
-    assert heard["frequency"] == pytest.approx(1000.0, abs=4.0)
-    assert heard["rms"] == pytest.approx(0.5 / 2**0.5, rel=0.03)
-    assert heard["loud"] == pytest.approx(0.5, abs=0.03)
-    assert heard["starts_follow"]
-    assert heard["gaps"] == []
+    recorded = child.answer()
+    assert recorded["dtype"] == "float32"
+    assert recorded["frequency"] == pytest.approx(1000.0, abs=4.0)
+    assert recorded["rms"] == pytest.approx(0.5 / 2**0.5, rel=0.03)
+    assert recorded["loud"] == pytest.approx(0.5, abs=0.03)
+    assert recorded["starts_follow"]
+    assert recorded["gaps"] == []
 
 
-def test_a_stereo_device_at_44100_hz_is_heard_at_the_right_rate(virtual_mic, listen, tmp_path):
+def test_a_stereo_device_at_44100_hz_is_recorded_at_the_right_rate(virtual_mic, listen, tmp_path):
     virtual_mic.add_sink("headset", rate=44100, channels=2)
     child = listen("headset")
     assert child.do("open")["description"] == "microphone 'headset' at 44100 Hz, 2 channels"
     child.do("listen 0.2")
     child.send("listen 1.0")
     virtual_mic.play(tone(tmp_path / "tone.flac", 3000.0, 44100, channels=2), sink="headset")
-    heard = child.answer()
-    assert heard["frequency"] == pytest.approx(3000.0, abs=4.0)
-    assert heard["rms"] == pytest.approx(0.5 / 2**0.5, rel=0.03)
-    assert heard["loud"] == pytest.approx(0.5, abs=0.03)
+    recorded = child.answer()
+    assert recorded["frequency"] == pytest.approx(3000.0, abs=4.0)
+    assert recorded["rms"] == pytest.approx(0.5 / 2**0.5, rel=0.03)
+    assert recorded["loud"] == pytest.approx(0.5, abs=0.03)
 
 
-def test_time_flows_at_the_clocks_own_rate(quiet):
+def test_capture_times_advance_at_the_rate_of_the_clock(quiet):
     _, child = quiet
-    heard = child.do("listen 1.0")
-    assert heard["flow"] == pytest.approx(1.0, abs=0.03)
-    assert heard["captured_rises"]
-    assert heard["age_min"] >= 0.0
-    assert heard["age_median"] < 0.2
+    recorded = child.do("listen 1.0")
+    assert recorded["flow"] == pytest.approx(1.0, abs=0.03)
+    assert recorded["captured_rises"]
+    assert recorded["age_min"] >= 0.0
+    assert recorded["age_median"] < 0.2
 
 
-def test_a_quiet_room_can_be_heard_in_longer_blocks(quiet):
+def test_at_least_gives_longer_blocks(quiet):
     _, child = quiet
     short = child.do("listen 0.5")
     longer = child.do("listen 0.5 0.1")
     assert longer["samples"] == pytest.approx(short["samples"], abs=3200)
-    # Each holds a tenth of a second, but for the last. How many short ones there are depends on the machine.
+    # Each is a tenth of a second long, except the last. The number of short ones depends on the machine.
     assert longer["blocks"] <= longer["samples"] / 1600 + 1
     assert longer["blocks"] < short["blocks"]
     assert longer["starts_follow"]
     assert longer["gaps"] == []
 
 
-def test_digital_silence_is_sound_and_is_recognised(quiet):
+def test_digital_silence_is_recorded_and_recognised(quiet):
     _, child = quiet
-    heard = child.do("listen 0.5")
-    assert heard["samples"] > 0
-    assert heard["peak"] == 0.0
-    assert heard["silent_for"] == pytest.approx(0.2 + heard["samples"] / 16000, abs=0.05)
+    recorded = child.do("listen 0.5")
+    assert recorded["samples"] > 0
+    assert recorded["peak"] == 0.0
+    assert recorded["silent_for"] == pytest.approx(0.2 + recorded["samples"] / 16000, abs=0.05)
 
 
-def test_unplugging_is_noticed_and_plugging_in_again_is_heard(virtual_mic, listen, tmp_path):
+def test_an_unplugged_device_is_lost_and_can_be_opened_when_it_is_plugged_in_again(virtual_mic, listen, tmp_path):
     child = listen("vmic")
     child.do("open")
     before = child.do("listen 0.5")
@@ -220,16 +220,16 @@ def test_close_from_another_thread_ends_a_read(quiet):
     assert times["close"] < 1.0
 
 
-def test_a_reader_that_is_too_late_loses_sound_and_knows_it(quiet):
+def test_a_reader_that_is_too_late_loses_audio_and_sees_it(quiet):
     _, child = quiet
     before = child.do("overflows")["overflows"]
     child.do("late 2.2")
-    heard = child.do("listen 0.3")
+    recorded = child.do("listen 0.3")
     assert child.do("overflows")["overflows"] > before
-    assert len(heard["gaps"]) >= 1
+    assert len(recorded["gaps"]) >= 1
 
 
-def test_an_unknown_microphone_is_answered_with_those_there_are(listen):
+def test_the_error_for_an_unknown_microphone_lists_the_devices(listen):
     answer = listen("no such thing").do("open")
     assert answer["reason"] == "no_microphone"
     assert "'no such thing'" in answer["error"]
@@ -256,26 +256,26 @@ DEVICES = [device(1, "HDA Intel: ALC257 (hw:0,0)"), device(3, "USB Headset: Audi
     [(None, 3), (1, 1), ("alc257", 1), ("headset", 3), ("USB", 4), ("USB Headset: Audio (hw:1,0)", 3)],
 )
 def test_a_microphone_is_found_by_index_name_or_part_of_a_name(wanted, index):
-    assert choose(DEVICES, wanted).index == index
+    assert choose_device(DEVICES, wanted).index == index
 
 
 @pytest.mark.parametrize(
     ("wanted", "says"), [("hw:", "ambiguous"), ("usb", "ambiguous"), (2, "no microphone 2"), ("x", "no ")]
 )
-def test_a_microphone_that_is_not_one_is_refused_with_a_list(wanted, says):
+def test_a_name_that_matches_no_or_several_microphones_is_refused_with_a_list(wanted, says):
     with pytest.raises(SourceError, match=says) as refusal:
-        choose(DEVICES, wanted)
+        choose_device(DEVICES, wanted)
     assert "'USB Headset: Audio (hw:1,0)'" in str(refusal.value)
     assert "\n" not in str(refusal.value)
 
 
-def test_no_microphone_at_all_says_so():
+def test_without_any_microphone_the_error_says_so():
     with pytest.raises(SourceError, match="no microphone: connect one") as refusal:
-        choose([], None)
+        choose_device([], None)
     assert refusal.value.exit_code == ExitCode.NO_MICROPHONE
 
 
-def test_without_portaudio_it_says_what_to_install():
+def test_without_portaudio_the_error_says_what_to_install():
     script = (
         "import sys; sys.modules['sounddevice'] = None\n"
         "from voiceauthd.audio.microphone import Microphone\n"
@@ -293,19 +293,19 @@ def callback(ring, value, overflow=False, age=0.0):
     ring.put(data.tobytes(), 4, timing, SimpleNamespace(input_overflow=overflow))
 
 
-def test_the_ring_gives_back_what_was_put_in_in_order():
+def test_the_ring_returns_frames_in_order():
     ring = Ring(3, 4, 2, 48000)
     for value in range(10):
         callback(ring, float(value))
-        heard = ring.take()
-        assert heard.frames.shape == (4, 2)
-        assert (heard.frames == value).all()
-        assert not heard.gap
+        taken = ring.take()
+        assert taken.frames.shape == (4, 2)
+        assert (taken.frames == value).all()
+        assert not taken.gap
         assert ring.take() is None
     assert ring.overflows == 0
 
 
-def test_a_full_ring_drops_the_newest_counts_it_and_marks_what_follows():
+def test_a_full_ring_drops_the_newest_frames_counts_them_and_marks_the_gap():
     ring = Ring(2, 4, 1, 48000)
     for value in range(5):
         callback(ring, float(value))
@@ -318,7 +318,7 @@ def test_a_full_ring_drops_the_newest_counts_it_and_marks_what_follows():
     assert not ring.take().gap
 
 
-def test_an_overflow_that_portaudio_reports_marks_the_very_frames_after_it():
+def test_an_overflow_that_portaudio_reports_marks_exactly_the_frames_after_it():
     ring = Ring(4, 4, 1, 48000)
     callback(ring, 1.0)
     callback(ring, 2.0, overflow=True)
@@ -327,7 +327,7 @@ def test_an_overflow_that_portaudio_reports_marks_the_very_frames_after_it():
     assert ring.overflows == 1
 
 
-def test_what_waits_is_taken_together_but_never_across_a_loss():
+def test_waiting_frames_are_taken_together_but_never_across_a_gap():
     ring = Ring(8, 4, 1, 48000)
     for value in range(6):
         callback(ring, float(value), overflow=value == 4)
@@ -339,7 +339,7 @@ def test_what_waits_is_taken_together_but_never_across_a_loss():
     assert ring.take(9) is None
 
 
-def test_what_wraps_around_the_rings_end_is_in_order():
+def test_frames_that_wrap_around_the_end_of_the_ring_are_in_order():
     ring = Ring(4, 4, 1, 48000)
     for value in range(3):
         callback(ring, float(value))
@@ -349,7 +349,7 @@ def test_what_wraps_around_the_rings_end_is_in_order():
     assert ring.take(4).frames[::4, 0].tolist() == [10.0, 11.0, 12.0, 13.0]
 
 
-def test_a_wait_ends_when_enough_is_there_and_a_release_is_never_missed():
+def test_a_wait_ends_when_enough_frames_arrive_and_never_misses_a_release():
     ring = Ring(8, 4, 1, 48000)
     callback(ring, 0.0)
     began = time.monotonic()
@@ -367,10 +367,10 @@ def test_a_wait_ends_when_enough_is_there_and_a_release_is_never_missed():
     assert time.monotonic() - began < 2.0
 
 
-@pytest.mark.parametrize(("age", "believed"), [(0.1, 0.1), (-0.02, 0.0), (3.0, 0.0), (float("nan"), 0.0)])
-def test_the_drivers_word_on_when_it_was_heard_is_believed_if_it_can_be_true(age, believed):
+@pytest.mark.parametrize(("age", "used"), [(0.1, 0.1), (-0.02, 0.0), (3.0, 0.0), (float("nan"), 0.0)])
+def test_the_age_that_a_driver_reports_is_used_only_if_it_is_plausible(age, used):
     ring = Ring(4, 4, 1, 48000)
     before = time.monotonic()
     callback(ring, 1.0, age=age)
     after = time.monotonic()
-    assert before - believed - 1e-4 <= ring.take().captured <= after - believed + 1e-4
+    assert before - used - 1e-4 <= ring.take().captured <= after - used + 1e-4

@@ -1,4 +1,4 @@
-"""What comes out of the resampler: the same sound, the same samples however it is cut, and soon."""
+"""The resampler: its output has the right content and does not depend on the blocks, and its delay is short."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def sine(frequency, rate, seconds):
 
 
 def level_db(samples, frequency):
-    """Level of one frequency, over that of a sine of amplitude 0.5, in dB; edges left out."""
+    """Return the level of one frequency in dB relative to a sine of amplitude 0.5, without the edges."""
     inner = samples[2000:-2000].astype(np.float64)
     turns = np.exp(-2j * np.pi * frequency * np.arange(len(inner)) / RATE) * np.hanning(len(inner)) * 2
     return 20 * np.log10(np.abs(np.mean(inner * turns)) * 2 / 0.5 + 1e-12)
@@ -37,7 +37,7 @@ def level_db(samples, frequency):
     cuts=st.lists(st.integers(0, 12000), max_size=20),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_the_samples_are_the_same_however_the_frames_are_cut(rate, channels, cuts, seed):
+def test_the_output_does_not_depend_on_how_the_frames_are_split(rate, channels, cuts, seed):
     frames = np.random.default_rng(seed).uniform(-1, 1, (12000, channels)).astype(np.float32)
     whole = resampled(frames, rate)
     assert np.array_equal(resampled(frames, rate, sorted(cuts)), whole)
@@ -56,13 +56,13 @@ def test_mono_at_16_khz_passes_bit_exact(values, cut):
 
 
 @pytest.mark.parametrize("rate", RATES)
-@pytest.mark.parametrize("frequency", [200.0, 1000.0, 3400.0])
-def test_a_tone_keeps_its_frequency_and_level(rate, frequency):
-    assert level_db(resampled(sine(frequency, rate, 1.0), rate), frequency) == pytest.approx(0.0, abs=0.05)
+def test_a_tone_keeps_its_frequency_and_level(rate):
+    for frequency in (200.0, 1000.0, 3400.0):
+        assert level_db(resampled(sine(frequency, rate, 1.0), rate), frequency) == pytest.approx(0.0, abs=0.05)
 
 
 @pytest.mark.parametrize("rate", [44100, 48000])
-def test_the_band_that_the_models_see_is_kept_and_what_is_above_it_does_not_fold_back(rate):
+def test_the_band_that_the_models_use_is_kept_and_higher_frequencies_do_not_alias(rate):
     assert level_db(resampled(sine(7800.0, rate, 1.0), rate), 7800.0) == pytest.approx(0.0, abs=0.1)
     for above in (8500.0, 10000.0, 13000.0, 20000.0):
         folded = resampled(sine(above, rate, 1.0), rate)[2000:-2000]
@@ -70,7 +70,7 @@ def test_the_band_that_the_models_see_is_kept_and_what_is_above_it_does_not_fold
 
 
 @pytest.mark.parametrize("rate", [44100, 48000, 96000])
-def test_sound_is_held_back_by_a_few_milliseconds_at_most_and_constantly(rate):
+def test_the_delay_is_a_few_milliseconds_and_constant(rate):
     resampler = Resampler(rate, 1)
     block = np.zeros((rate // 50, 1), dtype=np.float32)
     resampler.push(block)
@@ -83,7 +83,7 @@ def test_sound_is_held_back_by_a_few_milliseconds_at_most_and_constantly(rate):
     assert max(pending) - min(pending) < 0.001
 
 
-def test_an_impulse_comes_out_when_it_went_in():
+def test_an_impulse_keeps_its_place_in_time():
     frames = np.zeros((48000, 1), dtype=np.float32)
     frames[24000] = 1.0
     assert np.argmax(np.abs(resampled(frames, 48000))) == pytest.approx(8000, abs=3)
@@ -92,8 +92,8 @@ def test_an_impulse_comes_out_when_it_went_in():
 def test_time_does_not_drift_over_ten_minutes():
     resampler = Resampler(44100, 1)
     second = np.zeros((44100, 1), dtype=np.float32)
-    given_back = sum(len(resampler.push(second)) for _ in range(600)) + len(resampler.flush())
-    assert given_back == 600 * RATE
+    samples_out = sum(len(resampler.push(second)) for _ in range(600)) + len(resampler.flush())
+    assert samples_out == 600 * RATE
 
 
 def test_channels_are_mixed_to_their_mean():
@@ -102,7 +102,7 @@ def test_channels_are_mixed_to_their_mean():
     assert mix_down(frames).dtype == np.float32
 
 
-def test_what_comes_out_does_not_change_when_the_callers_buffer_does():
+def test_the_output_does_not_share_memory_with_the_callers_buffer():
     frames = np.ones((10, 1), dtype=np.float32)
     samples = Resampler(RATE, 1).push(frames)
     frames[:] = 0.0

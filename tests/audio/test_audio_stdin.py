@@ -1,4 +1,4 @@
-"""Raw PCM from a pipe: what comes out, and what a slow, odd or dead writer does to it."""
+"""Raw PCM from a pipe: the samples, and writers that are slow, stop within a sample, or end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PCM = np.random.default_rng(0).integers(-32768, 32767, 10 * BLOCK).astype("<i2")
 
 
 class Pipe(SimpleNamespace):
-    """A pipe with a source at its reading end."""
+    """A pipe that a source reads."""
 
     def __init__(self):
         reader, writer = os.pipe()
@@ -65,7 +65,7 @@ def all_of(source):
         blocks.append(block)
 
 
-def test_pcm_comes_out_as_float_blocks_at_full_scale(pipe):
+def test_pcm_becomes_blocks_of_float_samples(pipe):
     pipe.write(PCM.tobytes())
     pipe.end()
     blocks = all_of(pipe.source)
@@ -78,7 +78,7 @@ def test_pcm_comes_out_as_float_blocks_at_full_scale(pipe):
 
 @settings(deadline=None, max_examples=50)
 @given(st.lists(st.integers(1, 3000), max_size=12), st.integers(0, 2001))
-def test_pieces_of_any_length_give_the_same_samples(sizes, length):
+def test_writes_of_any_length_give_the_same_samples(sizes, length):
     data = PCM.tobytes()[:length]
     with Pipe() as pipe:
         position = 0
@@ -98,7 +98,7 @@ def test_the_last_block_may_be_short_and_an_odd_byte_is_dropped(pipe):
     assert [len(block.samples) for block in all_of(pipe.source)] == [BLOCK, 3]
 
 
-def test_an_odd_byte_alone_and_nothing_at_all_are_the_end(pipe):
+def test_a_single_byte_and_then_nothing_is_the_end(pipe):
     pipe.write(b"\x01")
     pipe.end()
     for _ in range(2):
@@ -106,7 +106,7 @@ def test_an_odd_byte_alone_and_nothing_at_all_are_the_end(pipe):
             pipe.source.read(1.0)
 
 
-def test_a_writer_that_pauses_in_the_middle_of_a_sample_is_waited_for(pipe):
+def test_a_pause_of_the_writer_within_a_sample_loses_nothing(pipe):
     pipe.write(PCM.tobytes()[:101])
     began = time.monotonic()
     assert pipe.source.read(0.1) is None
@@ -115,7 +115,7 @@ def test_a_writer_that_pauses_in_the_middle_of_a_sample_is_waited_for(pipe):
     assert np.array_equal(pipe.source.read(1.0).samples, PCM[:BLOCK].astype(np.float32) / 32768)
 
 
-def test_captured_is_when_it_was_read(pipe):
+def test_captured_is_the_time_of_reading(pipe):
     before = time.monotonic()
     pipe.write(PCM.tobytes())
     assert before <= pipe.source.read(1.0).captured <= time.monotonic()
@@ -131,7 +131,7 @@ def test_close_from_another_thread_ends_a_read(pipe):
     assert pipe.source.read(10.0) is None
 
 
-def test_opening_again_goes_on_counting_after_a_gap(pipe):
+def test_opening_again_continues_to_count_after_a_gap(pipe):
     pipe.write(PCM.tobytes())
     first = pipe.source.read(1.0)
     pipe.source.close()
@@ -146,7 +146,7 @@ def test_a_pipe_is_live_and_must_be_read_from_start_to_end(pipe):
     assert (pipe.source.live, pipe.source.held_open, pipe.source.finite, pipe.source.overflows) == (True, True, True, 0)
 
 
-def test_a_file_that_is_redirected_into_it_waits(tmp_path):
+def test_a_redirected_file_is_not_live(tmp_path):
     path = tmp_path / "a.raw"
     path.write_bytes(PCM.tobytes())
     descriptor = os.open(path, os.O_RDONLY)

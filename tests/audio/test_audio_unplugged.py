@@ -1,4 +1,4 @@
-"""A microphone that is unplugged before it was heard: PortAudio's own thread must not run wild."""
+"""A microphone that is unplugged before its first frames: PortAudio's thread must not loop for ever."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CHILD = Path(__file__).with_name("unplugged_child.py")
 
 
 @pytest.mark.timeout(60)
-def test_a_microphone_that_vanishes_before_its_first_sound_is_lost_at_once(virtual_mic: VirtualMic) -> None:
+def test_a_microphone_that_vanishes_before_its_first_frames_is_lost_at_once(virtual_mic: VirtualMic) -> None:
     child = subprocess.Popen(
         [sys.executable, str(CHILD)],
         env=virtual_mic.env,

@@ -1,4 +1,4 @@
-"""Opens the microphone, says so, waits for a line (by then it is unplugged), and tells what became of it.
+"""Opens the microphone, prints that, waits for a line (by then it is unplugged), and prints how reading ended.
 
 Before that, it leaves garbage on the stacks that glibc keeps for new threads.
 """

@@ -1,4 +1,4 @@
-"""The demo, its judgement, and the commands against the real daemon with a real model on (synthetic) voices."""
+"""The demo, its judgement, and the commands against the real daemon with CAM++ on synthetic voices."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from fake_daemon import voiceauth
+from models import campplus_cache
 
+from voiceauthd.demo.room import Room
+from voiceauthd.demo.run import demo_daemon, run_demo
 from voiceauthd.demo.script import Verdict, judge, load_script
-from voiceauthd.demo.stage import Daemon, Room, models_folder
-from voiceauthd.embed.cache import find
 from voiceauthd.embed.manifest import CAMPPLUS, WEIGHTS, Manifest, write_manifest
 from voiceauthd.errors import ExitCode, VoiceauthError
 from voiceauthd.terminal.output import Output
 
-needs_model = pytest.mark.skipif(
-    find(CAMPPLUS, None, models_folder()) is None, reason="no CAM++ here: `voiceauth model fetch campplus`"
-)
+
+@pytest.fixture(scope="module")
+def campplus():
+    """CAM++ in the model cache, or the reason to skip the test."""
+    return campplus_cache()
 
 
 def window(start, duration, decision="known", identity="Ralph"):
@@ -35,7 +36,7 @@ def window(start, duration, decision="known", identity="Ralph"):
 
 
 @pytest.mark.parametrize(
-    ("events", "right", "heard", "unjudged"),
+    ("events", "right", "decided", "undecided"),
     [
         ([window(10.2, 1.5), window(10.5, 3.0)], True, 2, 0),
         ([window(10.2, 1.5), window(10.5, 3.0, identity="Susan")], False, 2, 0),
@@ -49,13 +50,13 @@ def window(start, duration, decision="known", identity="Ralph"):
         ([{"kind": "speech", "start": 10.0}, {"kind": "window"}], False, 0, 0),
     ],
 )
-def test_a_turn_is_right_if_every_decided_window_inside_it_is_and_there_is_one(events, right, heard, unjudged):
+def test_a_turn_is_right_if_every_decided_window_inside_it_is_and_there_is_one(events, right, decided, undecided):
     """The turn: silence from 9 s, speech from 10 to 14 s, silence to 15 s."""
     verdict = judge("Ralph", 9.0, 10.0, 15.0, events)
-    assert (verdict.right, len(verdict.heard), verdict.unjudged) == (right, heard, unjudged)
+    assert (verdict.right, len(verdict.identities), verdict.undecided) == (right, decided, undecided)
 
 
-def test_a_stranger_s_turn_is_right_only_as_unknown():
+def test_the_turn_of_a_stranger_is_right_only_as_unknown():
     assert judge(None, 9.0, 10.0, 15.0, [window(10.2, 1.5, "unknown")]).right
     assert not judge(None, 9.0, 10.0, 15.0, [window(10.2, 1.5)]).right
     assert not Verdict("unknown", (), 3).right
@@ -72,41 +73,31 @@ def test_the_script_has_two_people_a_stranger_and_both_outcomes():
         *(trial.file for trial in script.verifications),
     ]
     assert all(file.is_file() for file in files)
-    assert len(set(files)) == len(files)  # nothing that was enrolled is played again
+    assert len(set(files)) == len(files)  # no recording that was enrolled is played again
     assert sum(file.stat().st_size for file in files) < 2_000_000
 
 
-def test_a_script_that_cannot_be_used_is_named(tmp_path):
+def test_the_error_for_an_invalid_script_names_the_file(tmp_path):
     (tmp_path / "script.json").write_text('{"people": {}}')
     with pytest.raises(VoiceauthError, match=r"script\.json"):
         load_script(tmp_path)
 
 
-def test_the_room_plays_every_sample_once_and_knows_when(tmp_path):
+def test_the_room_plays_every_sample_once_and_knows_when():
     reader, writer = os.pipe()
-    room = Room(os.fdopen(writer, "wb"))
-    heard = bytearray()
-
-    def listen():
-        while piece := os.read(reader, 65536):
-            heard.extend(piece)
-
-    listener = threading.Thread(target=listen)
-    listener.start()
     ramp = np.linspace(0.25, 0.75, 5_000, dtype=np.float32)
-    began = time.monotonic()
-    start, end = room.wait(room.play(ramp, pause=0.1))
-    assert time.monotonic() - began > 0.3  # in real time: 0.1 s and 0.31 s, less what is ahead by a frame or two
-    room.close()
-    listener.join(10)
-    os.close(reader)
-    sound = np.frombuffer(bytes(heard), dtype="<i2").astype(np.float32) / 32768
+    with os.fdopen(reader, "rb") as written:
+        with os.fdopen(writer, "wb") as pipe, Room(pipe) as room:  # 0.4 s fit into the pipe unread
+            began = time.monotonic()
+            start, end = room.wait(room.play(ramp, pause=0.1))
+            assert time.monotonic() - began > 0.3  # in real time: 0.1 s and 0.31 s
+        audio = np.frombuffer(written.read(), dtype="<i2").astype(np.float32) / 32768
     first, last = round(start * 16_000), round(end * 16_000)
     assert last - first == len(ramp)
-    assert np.allclose(sound[first:last], ramp, atol=0.002)
-    assert np.abs(sound[: first - 1]).max() < 0.002
-    assert np.abs(sound[last:]).max(initial=0.0) < 0.002
-    assert sound[:first].any()  # a room is not digital zero
+    assert np.allclose(audio[first:last], ramp, atol=0.002)
+    assert np.abs(audio[: first - 1]).max() < 0.002
+    assert np.abs(audio[last:]).max(initial=0.0) < 0.002
+    assert audio[:first].any()  # room tone is not digital silence
 
 
 def test_without_the_model_the_demo_says_how_to_get_it(tmp_path):
@@ -115,7 +106,7 @@ def test_without_the_model_the_demo_says_how_to_get_it(tmp_path):
     assert "voiceauth model fetch campplus" in result.stderr
 
 
-def test_a_daemon_that_dies_is_told_with_the_end_of_its_log(tmp_path):
+def test_a_model_that_cannot_be_loaded_is_reported_with_the_end_of_the_log(tmp_path):
     folder = tmp_path / "campplus@broken"
     folder.mkdir()
     (folder / WEIGHTS).write_bytes(b"no weights")
@@ -125,27 +116,25 @@ def test_a_daemon_that_dies_is_told_with_the_end_of_its_log(tmp_path):
     assert result.returncode == ExitCode.MODEL, result.stderr
     assert "the end of the daemon's log:" in result.stderr
     assert "does not match its SHA-256" in result.stderr
-    assert json.loads(result.stdout)["error"]["reason"] == "daemon_ended"
+    assert json.loads(result.stdout)["error"]["reason"] == "not_ready"
 
 
-def test_keep_wants_a_folder_of_its_own(tmp_path):
+def test_keep_refuses_a_folder_that_is_not_empty(tmp_path):
     (tmp_path / "mine").write_text("")
     result = voiceauth("demo", "--keep", str(tmp_path))
     assert result.returncode == ExitCode.USAGE
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-@needs_model
+@pytest.mark.usefixtures("campplus")
 def test_a_short_demo_names_the_right_and_the_wrong_turns(tmp_path, capsys):
     """Ralph and Susan speak, but only Ralph is enrolled: the demo must notice that Susan is not recognised."""
-    from voiceauthd.demo.play import perform
-
     script = load_script()
     ralph, susan = script.conversation[:2]
     people = {"Ralph": script.people["Ralph"]}
     short = replace(script, people=people, conversation=(ralph, susan), verifications=())
     output = Output(True, sys.stdout, sys.stderr)
-    assert perform(tmp_path, output, short) == ExitCode.REJECT
+    assert run_demo(tmp_path, output, short) == ExitCode.REJECT
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     turns = [line["turn"] for line in lines if "turn" in line]
     assert [turn["right"] for turn in turns] == [True, False]
@@ -154,7 +143,7 @@ def test_a_short_demo_names_the_right_and_the_wrong_turns(tmp_path, capsys):
     assert not (tmp_path / "socket").exists()
 
 
-@needs_model
+@pytest.mark.usefixtures("campplus")
 def test_interrupting_the_demo_ends_its_daemon(tmp_path):
     folder = tmp_path / "kept"
     process = subprocess.Popen(
@@ -167,14 +156,14 @@ def test_interrupting_the_demo_ends_its_daemon(tmp_path):
     assert "daemon ready" in process.stdout.readline()
     assert (folder / "socket").exists()
     process.send_signal(signal.SIGINT)
-    _, complaints = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=20)
     assert process.returncode == 130
-    assert "Traceback" not in complaints
-    assert not (folder / "socket").exists()  # it was told to stop, and did so in order
+    assert "Traceback" not in errors
+    assert not (folder / "socket").exists()  # the daemon removed it: it was stopped in order
 
 
 @pytest.mark.slow
-@needs_model
+@pytest.mark.usefixtures("campplus")
 def test_the_whole_demo_is_right_and_takes_less_than_90_seconds():
     began = time.monotonic()
     result = voiceauth("demo", timeout=115)
@@ -187,24 +176,25 @@ def test_the_whole_demo_is_right_and_takes_less_than_90_seconds():
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory):
-    """The real daemon with CAM++, in a room where nobody speaks unless a test lets somebody."""
-    if find(CAMPPLUS, None, models_folder()) is None:
-        pytest.skip("no CAM++ here: `voiceauth model fetch campplus`")
-    with Daemon(tmp_path_factory.mktemp("daemon"), models_folder()) as running:
-        running.wait_ready(lambda _state: None)
+def daemon(campplus, tmp_path_factory):
+    """The real daemon with CAM++, with Ralph enrolled."""
+    with demo_daemon(tmp_path_factory.mktemp("daemon")) as running:
+        running.wait_ready()
         files = [str(file) for file in load_script().people["Ralph"]]
         result = voiceauth("enroll", "ralph", *files, socket=running.socket)
         assert result.returncode == 0, result.stdout + result.stderr
         yield running
 
 
-def sound(path: Path):
-    return soundfile.read(path, dtype="float32", stop=56_000)[0]  # 3.5 s are enough to decide
+@pytest.fixture(scope="module")
+def room(daemon):
+    """The daemon's surroundings: room tone, and what a test plays."""
+    with Room(daemon.stdin) as playing:
+        yield playing
 
 
-def while_somebody_speaks(daemon, file, *words):
-    """The result of a command during which the room plays `file`, once the command listens."""
+def while_playing(daemon, room, file, *words):
+    """Run a command, play `file` as soon as it listens, and return its exit code and output."""
     process = subprocess.Popen(
         [sys.executable, "-m", "voiceauthd.cli.main", *words, "--socket", daemon.socket],
         stdout=subprocess.PIPE,
@@ -213,36 +203,37 @@ def while_somebody_speaks(daemon, file, *words):
     )
     assert process.stderr is not None
     assert "listening" in process.stderr.readline()
-    clip = daemon.room.play(sound(file), 0.3)
-    out, complaints = process.communicate(timeout=30)
-    daemon.room.wait(clip)
-    daemon.room.rest(0.6)
-    return process.returncode, out, complaints
+    samples = soundfile.read(file, dtype="float32", stop=56_000)[0]  # 3.5 s are enough to decide
+    clip = room.play(samples, 0.3)
+    out, errors = process.communicate(timeout=30)
+    room.wait(clip)
+    room.rest(0.6)
+    return process.returncode, out, errors
 
 
-def test_the_right_voice_is_accepted_and_identified_and_another_is_not(daemon):
+def test_the_right_voice_is_accepted_and_identified_and_another_is_not(daemon, room):
     right, wrong = (trial.file for trial in load_script().verifications)
-    code, out, complaints = while_somebody_speaks(daemon, right, "verify", "ralph")
-    assert (code, out.split()[0]) == (ExitCode.OK, "accepted"), complaints
-    code, out, _ = while_somebody_speaks(daemon, wrong, "verify", "ralph")
+    code, out, errors = while_playing(daemon, room, right, "verify", "ralph")
+    assert (code, out.split()[0]) == (ExitCode.OK, "accepted"), errors
+    code, out, _ = while_playing(daemon, room, wrong, "verify", "ralph")
     assert (code, out.split()[0]) == (ExitCode.REJECT, "rejected")
-    code, out, _ = while_somebody_speaks(daemon, right, "identify")
+    code, out, _ = while_playing(daemon, room, right, "identify")
     assert (code, out.split()[0]) == (ExitCode.OK, "ralph")
-    code, out, _ = while_somebody_speaks(daemon, wrong, "identify")
+    code, out, _ = while_playing(daemon, room, wrong, "identify")
     assert (code, out.split()[0]) == (ExitCode.REJECT, "unknown")
 
 
-def test_silence_is_inconclusive(daemon):
+def test_silence_is_inconclusive(daemon, room):
     result = voiceauth("verify", "ralph", "--timeout", "1", "--json", socket=daemon.socket)
     assert result.returncode == ExitCode.INCONCLUSIVE
     assert json.loads(result.stdout)["reason"] == "no_speech"
 
 
-def test_somebody_who_is_not_enrolled_is_told_so(daemon):
+def test_verifying_a_name_that_is_not_enrolled_has_its_own_exit_code(daemon):
     assert voiceauth("verify", "nobody", socket=daemon.socket).returncode == ExitCode.NOT_ENROLLED
 
 
-def test_only_one_verifies_at_a_time_and_who_leaves_frees_it(daemon):
+def test_a_second_verification_is_refused_until_the_first_is_interrupted(daemon, room):
     words = [sys.executable, "-m", "voiceauthd.cli.main", "verify", "ralph", "--socket", daemon.socket]
     first = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert first.stderr is not None
@@ -262,7 +253,7 @@ def test_a_name_that_is_taken_is_not_enrolled_again(daemon):
     assert "already" in result.stderr
 
 
-def test_an_enrolment_with_too_little_speech_says_so_and_changes_nothing(daemon):
+def test_an_enrolment_with_too_little_speech_fails_and_changes_nothing(daemon):
     file = str(load_script().people["Susan"][0])
     result = voiceauth("enroll", "susan", file, socket=daemon.socket)
     assert result.returncode == ExitCode.AUDIO, result.stdout + result.stderr
@@ -275,23 +266,23 @@ def test_profiles_travel_through_rename_export_delete_and_import(daemon, tmp_pat
     def profiles(*words):
         return voiceauth("profiles", *words, socket=daemon.socket)
 
-    kept = tmp_path / "kept.json"
-    assert profiles("export", "--plain", "ralph", str(kept)).returncode == 0
-    assert profiles("import", str(kept)).returncode == ExitCode.STORAGE  # it is there already
+    exported = tmp_path / "exported.json"
+    assert profiles("export", "--plain", "ralph", str(exported)).returncode == 0
+    assert profiles("import", str(exported)).returncode == ExitCode.STORAGE  # already there
     assert profiles("rename", "ralph", "rolf").returncode == 0
     assert profiles("show", "rolf").returncode == 0
     assert profiles("show", "ralph").returncode == ExitCode.NOT_ENROLLED
     assert profiles("delete", "rolf", "--yes").returncode == 0
     assert json.loads(profiles("list", "--json").stdout)["profiles"] == []
-    assert profiles("import", str(kept), "--name", "ralph").returncode == 0
+    assert profiles("import", str(exported), "--name", "ralph").returncode == 0
     names = [profile["name"] for profile in json.loads(profiles("list", "--json").stdout)["profiles"]]
     assert names == ["ralph"]
-    torn = tmp_path / "torn.json"
-    torn.write_text(kept.read_text()[:200])
-    assert profiles("import", str(torn), "--name", "eve").returncode == ExitCode.STORAGE
+    truncated = tmp_path / "truncated.json"
+    truncated.write_text(exported.read_text()[:200])
+    assert profiles("import", str(truncated), "--name", "eve").returncode == ExitCode.STORAGE
 
 
-def test_monitor_status_and_reload_speak_with_the_real_daemon(daemon):
+def test_monitor_status_and_reload_work_with_the_real_daemon(daemon, room):
     assert voiceauth("monitor", "--count", "1", socket=daemon.socket).stdout.count("\n") == 1
     status = voiceauth("status", socket=daemon.socket)
     assert status.returncode == 0, status.stderr
@@ -299,23 +290,23 @@ def test_monitor_status_and_reload_speak_with_the_real_daemon(daemon):
     assert voiceauth("reload", socket=daemon.socket).returncode == 0
 
 
-def test_run_prints_a_recording_and_ends_with_it(tmp_path):
-    if find(CAMPPLUS, None, models_folder()) is None:
-        pytest.skip("no CAM++ here: `voiceauth model fetch campplus`")
+@pytest.mark.usefixtures("campplus")
+def test_run_prints_the_events_of_a_recording_and_ends_with_it(tmp_path):
     file = load_script().people["Susan"][0]
+    socket = tmp_path / "socket"
     words = (
         "run",
         "--set",
         "model.name=campplus",
         "--set",
-        f"profiles={tmp_path / 'p'}",
+        f"profiles={tmp_path / 'profiles'}",
         "--socket",
-        str(tmp_path / "s"),
+        str(socket),
     )
     result = voiceauth(*words, "--source", str(file), "--pace", "fast", "--json")
     assert result.returncode == 0, result.stderr
     events = [json.loads(line) for line in result.stdout.splitlines()]
     assert {"speech", "window", "silence"} <= {event["kind"] for event in events}
-    assert not (tmp_path / "s").exists()
+    assert not socket.exists()
     wrong = voiceauth(*words, "--source", str(tmp_path / "none.flac"))
     assert wrong.returncode == ExitCode.AUDIO

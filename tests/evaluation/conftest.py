@@ -1,4 +1,4 @@
-"""`voiceauth evaluate` for the tests of this folder, run in this process."""
+"""Fixtures of this folder: `voiceauth evaluate` in this process, a trial list, a shared cache."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from voiceauthd.errors import ExitCode
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory):
-    """A place for what was heard that all tests share."""
+    """A cache folder for embedded recordings, shared by all tests."""
     return tmp_path_factory.mktemp("cache")
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory):
-    """The demo's voices as a trial list."""
+    """The demo's recordings as a trial list."""
     return demo_list(tmp_path_factory.mktemp("demo") / "list")
 
 
-class Ended(NamedTuple):
+class Result(NamedTuple):
     returncode: int
     stdout: str
     stderr: str
@@ -33,18 +33,18 @@ class Ended(NamedTuple):
 
 @pytest.fixture
 def command(cache, tmp_path, monkeypatch, capsys):
-    """The command in this process, where the model's packages are loaded once."""
+    """Run the command in this process, where the model's packages are loaded only once."""
     for name in [name for name in os.environ if name.startswith("VOICEAUTHD_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("VOICEAUTHD_MODEL_CACHE", str(campplus_cache()))
     monkeypatch.setenv("XDG_CACHE_HOME", str(cache))
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))  # nothing that was fitted on this machine
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path / "state"))  # no calibration fitted on this machine
 
     def run(*arguments, code=ExitCode.OK):
         capsys.readouterr()
-        ended = Ended(main(["evaluate", *map(str, arguments)]), *capsys.readouterr())
-        assert ended.returncode == code, ended.stderr
-        return ended
+        result = Result(main(["evaluate", *map(str, arguments)]), *capsys.readouterr())
+        assert result.returncode == code, result.stderr
+        return result
 
     return run

@@ -1,4 +1,4 @@
-"""What the tests of this folder are made of: scores of known distributions, trial lists, the demo's voices as one."""
+"""Helpers for the tests of this folder: scores of known distributions, trial lists, synthetic recordings."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from scipy.special import ndtri
 from voiceauthd.audio.block import RATE, Samples
 from voiceauthd.embed.embedding import Embedding, ModelId, unit_embedding
 from voiceauthd.evaluation.embedded_recording import EmbeddedSpeech
-from voiceauthd.evaluation.error_rates import NAMES, ScoredTrials
+from voiceauthd.evaluation.error_rates import METRICS, ScoredTrials
 from voiceauthd.evaluation.metrics import Curve, accept, rank
 from voiceauthd.evaluation.trials import Trial
 from voiceauthd.speech.window import Quality, Window
@@ -37,7 +37,7 @@ TESTS = {
     "turn-07-ralph.flac": "ralph",
     "turn-08-susan.flac": "susan",
 }
-"""Who speaks in the demo's turns."""
+"""The speakers of the demo's turns."""
 
 
 def curve_of(scores: Sequence[float], target: Sequence[bool]) -> Curve:
@@ -45,17 +45,16 @@ def curve_of(scores: Sequence[float], target: Sequence[bool]) -> Curve:
 
 
 def gaussian(count: int, mean: float) -> np.ndarray:
-    """So many scores that are spread exactly as a normal distribution with deviation 1: its quantiles."""
+    """`count` scores spread exactly like a normal distribution with deviation 1: its quantiles."""
     return mean + ndtri((np.arange(count) + 0.5) / count)
 
 
 def scored(scores: Sequence[float], target: Sequence[bool], *, llr: bool = False, speakers: int = 20) -> ScoredTrials:
-    """Trials of people in turn: who is enrolled speaks in target trials, the next one in others."""
-    kinds = np.array(target, np.bool_)
-    enrolled = np.arange(len(kinds)) % speakers
-    return ScoredTrials(
-        np.array(scores, np.float64), kinds, enrolled, np.where(kinds, enrolled, (enrolled + 1) % speakers), llr
-    )
+    """Trials of each person in turn: tested with their own voice in target trials, with the next person's in others."""
+    targets = np.array(target, np.bool_)
+    enrolled = np.arange(len(targets)) % speakers
+    tested = np.where(targets, enrolled, (enrolled + 1) % speakers)
+    return ScoredTrials(np.array(scores, np.float64), targets, enrolled, tested, llr)
 
 
 def write_table(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
@@ -89,7 +88,7 @@ def trial_rows() -> list[dict[str, object]]:
 
 
 def demo_list(folder: Path) -> Path:
-    """The demo's voices as a trial list: 6 target and 10 non-target trials."""
+    """Write the demo's recordings as a trial list: 6 target and 10 non-target trials."""
     folder.mkdir(exist_ok=True)
     for name in (*TESTS, *(f"{name}-{index}.flac" for name in PEOPLE for index in range(1, 6))):
         shutil.copy(VOICES / name, folder / name)
@@ -98,14 +97,14 @@ def demo_list(folder: Path) -> Path:
     return folder
 
 
-HELPERS_MODEL = "EVALUATION_TEST_MODEL"
-"""In the environment: the model that a helper says it has."""
+HELPER_MODEL_VARIABLE = "EVALUATION_TEST_MODEL"
+"""Environment variable: the model that `die_with_work` claims to have."""
 
 
-class Ear:
-    """An embedder that needs no model: how much power there is in 24 bands. Counts what it is asked."""
+class BandEmbedder:
+    """An embedder that needs no model: the power in 24 bands. Counts the clips it embeds."""
 
-    model = ModelId("ear", "1", "cd" * 32, "1", 24)
+    model = ModelId("embedder", "1", "cd" * 32, "1", 24)
     threshold = 0.9
 
     def __init__(self) -> None:
@@ -121,32 +120,34 @@ class Ear:
         return (bands - np.mean(bands)).astype(np.float32)
 
 
-MODEL = ModelId("world", "1", "ef" * 32, "1", 32)
+MODEL = ModelId("synthetic", "1", "ef" * 32, "1", 32)
 
-GOOD = Quality(net_speech=2.0, snr_db=25.0, clipping=0.0, level_dbfs=-25.0, bandwidth=8000.0)
+GOOD_QUALITY = Quality(net_speech=2.0, snr_db=25.0, clipping=0.0, level_dbfs=-25.0, bandwidth=8000.0)
 
 
 def unit(vector: Sequence[float] | np.ndarray) -> np.ndarray:
-    found = np.asarray(vector, np.float64)
-    return (found / np.linalg.norm(found)).astype(np.float32)
+    values = np.asarray(vector, np.float64)
+    return (values / np.linalg.norm(values)).astype(np.float32)
 
 
 def axis(index: int, model: ModelId = MODEL) -> np.ndarray:
     return unit(np.eye(model.dimension)[index])
 
 
-def window(at: float, speech: float, quality: Quality = GOOD, utterance: int = 1, new: float | None = None) -> Window:
-    """Blank, of so many seconds, all of them speech."""
-    whole = replace(quality, net_speech=speech)
+def window(
+    at: float, speech: float, quality: Quality = GOOD_QUALITY, utterance: int = 1, new: float | None = None
+) -> Window:
+    """A window without samples at `at` seconds, `speech` seconds long, all of it speech."""
+    quality = replace(quality, net_speech=speech)
     start, end = round(at * RATE), round((at + speech) * RATE)
-    blank = np.zeros(0, np.float32)
-    return Window(blank, start, end, at + speech, utterance, whole, speech if new is None else new)
+    no_samples = np.zeros(0, np.float32)
+    return Window(no_samples, start, end, at + speech, utterance, quality, speech if new is None else new)
 
 
-def take(
-    vectors: Sequence[np.ndarray], speech: float = 2.0, quality: Quality = GOOD, model: ModelId = MODEL
+def embedded(
+    vectors: Sequence[np.ndarray], speech: float = 2.0, quality: Quality = GOOD_QUALITY, model: ModelId = MODEL
 ) -> EmbeddedSpeech:
-    """A recording with a window for each vector, one right behind the other, each an utterance of so many seconds."""
+    """A recording with a window for each vector, one after the other, each an utterance of `speech` seconds."""
     windows = tuple(window(index * speech, speech, quality, index + 1) for index in range(len(vectors)))
     return EmbeddedSpeech(windows, tuple(Embedding(vector, model) for vector in vectors), speech * len(vectors), 0)
 
@@ -163,8 +164,8 @@ def trial(speaker: str, test_speaker: str, test_path: str = "") -> Trial:
 
 
 @dataclass(frozen=True)
-class World:
-    """People of known voices: everybody is enrolled, and every test of everybody held against that, cut and whole."""
+class SyntheticTrials:
+    """Trials of people with known voices: all are enrolled and compared with everybody's tests, cut and whole."""
 
     trials: list[Trial]
     enrolments: dict[str, list[EmbeddedSpeech]]
@@ -172,52 +173,58 @@ class World:
     tests: dict[str, EmbeddedSpeech]
 
 
-def world(people: int = 30, spread: float = 1.2, seed: int = 0, *, first: int = 0, tests: int = 3) -> World:
-    """spread: length of what is random in a window, where the voice itself has length 1. first: number of the first
-    person, who are others for each. tests: of each person."""
+def synthetic_trials(
+    people: int = 30, spread: float = 1.2, seed: int = 0, *, first: int = 0, tests: int = 3
+) -> SyntheticTrials:
+    """
+    spread  length of the random part of a window's vector; the voice itself has length 1
+    first   number of the first person; other numbers are other people
+    tests   per person
+    """
     generator = np.random.default_rng((seed, first))
     names = [f"person {first + index}" for index in range(people)]
     voices = {name: unit(generator.standard_normal(MODEL.dimension)) for name in names}
 
-    def say(name: str, windows: int) -> EmbeddedSpeech:
+    def speech_of(name: str, windows: int) -> EmbeddedSpeech:
         noise = generator.standard_normal((windows, MODEL.dimension)) * spread / np.sqrt(MODEL.dimension)
-        level = replace(GOOD, snr_db=float(generator.uniform(5.0, 40.0)))
-        return take([unit(voices[name] + one) for one in noise], quality=level)
+        quality = replace(GOOD_QUALITY, snr_db=float(generator.uniform(5.0, 40.0)))
+        return embedded([unit(voices[name] + one) for one in noise], quality=quality)
 
-    said = {f"{name}, {index}": name for name in names for index in range(tests)}
-    whole = {path: say(name, 3) for path, name in said.items()}
-    return World(
-        [trial(one, other, path) for one in names for path, other in said.items()],
-        {name: [say(name, 2) for _ in range(1 + index % 3)] for index, name in enumerate(names)},
+    speaker = {f"{name}, {index}": name for name in names for index in range(tests)}
+    whole = {path: speech_of(name, 3) for path, name in speaker.items()}
+    return SyntheticTrials(
+        [trial(one, other, path) for one in names for path, other in speaker.items()],
+        {name: [speech_of(name, 2) for _ in range(1 + index % 3)] for index, name in enumerate(names)},
         {path: shortened(each, 1) for path, each in whole.items()},
         whole,
     )
 
 
 def die_with_work(connection: Connection, _model: object, _speech: object) -> None:
-    """A helper that says it is ready, takes a job, and dies. Here, where no model is imported."""
-    connection.send(os.environ[HELPERS_MODEL])
+    """A helper process that says it is ready, takes a job and dies. Here, because this module imports no model."""
+    connection.send(os.environ[HELPER_MODEL_VARIABLE])
     connection.recv()
     os._exit(1)
 
 
 TABLES = ("by_source", "by_condition", "by_net_speech")
-"""Of the object that the command prints, without noise and rooms."""
+"""Tables in the object that the command prints without noise and rooms."""
 
 
 def evaluated(command, folder, *arguments):
-    ended = command(folder, "--model", "campplus", "--json", *arguments)
-    assert ended.stdout.count("\n") == 1
-    return json.loads(ended.stdout)
+    """Evaluate with CAM++ and return the object that is printed."""
+    result = command(folder, "--model", "campplus", "--json", *arguments)
+    assert result.stdout.count("\n") == 1
+    return json.loads(result.stdout)
 
 
 def check_group(group):
-    assert set(group) == {*NAMES, "trials", "rejected"}
+    assert set(group) == {*METRICS, "trials", "rejected"}
     assert set(group["trials"]) == {"target", "nontarget", "speakers"}
-    for name in NAMES:
-        figure = group[name]
-        assert set(figure) == {"value", "low", "high"}
-        for number in figure.values():
+    for name in METRICS:
+        estimate = group[name]
+        assert set(estimate) == {"value", "low", "high"}
+        for number in estimate.values():
             assert number is None or (isinstance(number, float) and number >= 0.0 and math.isfinite(number))
-        if name in ("eer", "frr_at_far_1e-2", "frr_at_far_1e-3") and figure["value"] is not None:
-            assert 0.0 <= figure["low"] <= figure["high"] <= 1.0, name
+        if name in ("eer", "frr_at_far_1e-2", "frr_at_far_1e-3") and estimate["value"] is not None:
+            assert 0.0 <= estimate["low"] <= estimate["high"] <= 1.0, name

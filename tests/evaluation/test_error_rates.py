@@ -1,4 +1,4 @@
-"""Figures with intervals: what they are told for, what they are not, and whether the intervals hold the truth."""
+"""Error rates with intervals: when they are given, and whether the intervals contain the true rate."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ import pytest
 from evaluation_parts import scored
 from scipy.special import ndtr
 
-from voiceauthd.evaluation.error_rates import NAMES, NO_ESTIMATE, ScoredTrials, measure, speaker_weights
+from voiceauthd.evaluation.error_rates import METRICS, NO_ESTIMATE, ScoredTrials, measure, speaker_weights
 
 
 def crossed(people: int, tests: int, distance: float, spread: float, generator: np.random.Generator) -> ScoredTrials:
-    """Everybody enrolled against everybody's tests. Each person's scores are shifted together, by `spread`."""
+    """Everybody enrolled against everybody's tests. All scores of a person are shifted together, by `spread`."""
     enrolled = np.repeat(np.arange(people), people * tests)
     tested = np.tile(np.repeat(np.arange(people), tests), people)
     target = enrolled == tested
@@ -22,22 +22,22 @@ def crossed(people: int, tests: int, distance: float, spread: float, generator: 
     return ScoredTrials(scores, target, enrolled, tested, llr=False)
 
 
-def test_the_intervals_hold_the_truth_about_as_often_as_they_say():
+def test_the_intervals_contain_the_true_rate_about_as_often_as_they_claim():
     generator = np.random.default_rng(7)
     spread = 0.7
-    # What a target scores is normal with the deviation of both: the truth is where both error rates meet.
+    # Target scores are normal with the deviation of both parts; the true rate is where both error rates are equal.
     thresholds = np.linspace(-5.0, 8.0, 100001)
     miss, alarm = ndtr((thresholds - 3.0) / np.hypot(1.0, spread)), ndtr(-thresholds)
     truth = alarm[np.argmin(np.abs(miss - alarm))]
-    held = 0
+    hits = 0
     for seed in range(60):
         eer = measure(crossed(20, 3, 3.0, spread, generator), 150, seed).values["eer"]
         assert eer.low <= eer.high
-        held += eer.low <= truth <= eer.high
-    assert held >= 48, "95 % intervals, of which sixty hold the truth 57 times on average; few people make it fewer"
+        hits += eer.low <= truth <= eer.high
+    assert hits >= 48, "of 60 intervals at 95 %, 57 contain the truth on average; with few people it is fewer"
 
 
-def test_intervals_are_wider_where_trials_share_speakers():
+def test_intervals_are_wider_when_trials_share_speakers():
     generator = np.random.default_rng(3)
     few = crossed(8, 40, 2.5, 1.0, generator)
     as_people = measure(few, 300, 0).values["eer"]
@@ -47,19 +47,19 @@ def test_intervals_are_wider_where_trials_share_speakers():
     assert as_people.high - as_people.low > 2.0 * (as_trials.high - as_trials.low)
 
 
-def test_the_same_seed_gives_the_same_intervals_and_another_one_others():
+def test_the_seed_determines_the_intervals():
     trials = crossed(12, 5, 2.0, 0.5, np.random.default_rng(1))
     assert measure(trials, 100, 5) == measure(trials, 100, 5)
     assert measure(trials, 100, 5).values["eer"] != measure(trials, 100, 6).values["eer"]
 
 
-def test_without_resamples_there_are_figures_and_no_intervals():
+def test_without_resamples_there_are_values_but_no_intervals():
     found = measure(crossed(12, 5, 2.0, 0.5, np.random.default_rng(1)), 0, 0).values["eer"]
     assert found.value is not None
     assert (found.low, found.high) == (None, None)
 
 
-def test_a_person_drawn_twice_brings_all_trials_twice_on_either_side():
+def test_a_person_drawn_twice_repeats_all_their_trials_on_either_side():
     trials = ScoredTrials(
         np.zeros(4), np.array([True, False, False, True]), np.array([5, 5, 7, 7]), np.array([5, 7, 9, 7]), llr=False
     )
@@ -68,7 +68,7 @@ def test_a_person_drawn_twice_brings_all_trials_twice_on_either_side():
     assert weights.tolist() == [[2.0, 6.0, 0.0, 3.0], [1.0, 1.0, 1.0, 1.0]]
 
 
-def test_a_false_accept_rate_that_the_trials_cannot_show_is_not_told():
+def test_a_false_accept_rate_that_the_trials_cannot_show_is_not_given():
     target = [True] * 50 + [False] * 150
     found = measure(scored(np.linspace(1.0, 0.0, 200), target), 50, 0)
     assert found.values["frr_at_far_1e-2"].value is not None
@@ -76,15 +76,15 @@ def test_a_false_accept_rate_that_the_trials_cannot_show_is_not_told():
     assert any("needs 1,000 non-target trials; there are 150" in note for note in found.notes)
 
 
-def test_one_kind_of_trial_makes_no_figures_and_says_so():
+def test_one_kind_of_trial_gives_a_note_and_no_values():
     found = measure(scored([0.4, 0.5], [False, False]), 50, 0)
-    assert set(found.values) == set(NAMES)
-    assert all(figure == NO_ESTIMATE for figure in found.values.values())
+    assert set(found.values) == set(METRICS)
+    assert all(estimate == NO_ESTIMATE for estimate in found.values.values())
     assert (found.target, found.nontarget) == (0, 2)
     assert found.notes == ("there are no target trials, so there are no error rates",)
 
 
-def test_no_errors_at_all_are_told_with_what_they_prove():
+def test_results_without_errors_come_with_a_note_on_what_they_prove():
     found = measure(scored([0.9] * 30 + [0.1] * 60, [True] * 30 + [False] * 60), 50, 0)
     assert (found.values["eer"].value, found.values["eer"].high) == (0.0, 0.0)
     assert any("10.00% false rejects" in note for note in found.notes)
@@ -98,18 +98,18 @@ def test_trials_without_a_score_are_counted_as_rejects_of_their_kind():
     assert found.values["eer"].value == pytest.approx(3 / 7)
 
 
-def test_cllr_is_told_of_ratios_alone_and_is_never_below_the_least():
+def test_cllr_is_given_for_ratios_only_and_is_never_below_mincllr():
     generator = np.random.default_rng(2)
     target = np.arange(400) < 100
     ratios = generator.normal(np.where(target, 3.0, -3.0), 2.0)
     ratios[::17] = np.nan
     assert measure(scored(ratios, target), 0, 0).values["cllr"] == NO_ESTIMATE
-    told = measure(scored(ratios, target, llr=True), 100, 0)
-    assert told.values["mincllr"].value <= told.values["cllr"].value
-    assert told.values["cllr"].low < told.values["cllr"].value < told.values["cllr"].high
+    found = measure(scored(ratios, target, llr=True), 100, 0)
+    assert found.values["mincllr"].value <= found.values["cllr"].value
+    assert found.values["cllr"].low < found.values["cllr"].value < found.values["cllr"].high
 
 
-def test_an_infinite_ratio_that_is_wrong_is_said_and_not_printed_as_a_number():
+def test_a_wrong_infinite_ratio_gives_a_note_and_no_cllr():
     found = measure(scored([2.0, -np.inf, -1.0, -2.0], [True, True, False, False], llr=True), 20, 0)
     assert found.values["cllr"] == NO_ESTIMATE
     assert any("infinite" in note for note in found.notes)

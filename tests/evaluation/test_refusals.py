@@ -1,4 +1,4 @@
-"""What the daemon would have refused: by its own gates, and counted so that a person sees why."""
+"""What the daemon would have refused, by its own gates, with the reasons."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from evaluation_parts import GOOD, MODEL, axis, take, unit, window
+from evaluation_parts import GOOD_QUALITY, MODEL, axis, embedded, unit, window
 
 from voiceauthd.config.schema import Config
 from voiceauthd.embed.embedding import Embedding
 from voiceauthd.evaluation.embedded_recording import EmbeddedSpeech
-from voiceauthd.evaluation.refusals import against_enrolment, against_test, flags_of, refusals
+from voiceauthd.evaluation.refusals import common_flags, count_refusals, enrolment_refusals, verification_refusals
 
 CONFIG = Config()
 
@@ -19,10 +19,10 @@ AGREEMENT = 0.3
 
 VOICE = axis(0)
 
-QUIET = replace(GOOD, level_dbfs=-70.0)
-CLIPPED = replace(GOOD, clipping=0.2)
-NOISY = replace(GOOD, snr_db=-3.0)
-NARROW = replace(GOOD, bandwidth=3600.0)
+QUIET = replace(GOOD_QUALITY, level_dbfs=-70.0)
+CLIPPED = replace(GOOD_QUALITY, clipping=0.2)
+NOISY = replace(GOOD_QUALITY, snr_db=-3.0)
+NARROW = replace(GOOD_QUALITY, bandwidth=3600.0)
 
 
 class Model:
@@ -30,78 +30,78 @@ class Model:
     threshold = 0.6
 
 
-def against(whole):
-    return against_test(whole, CONFIG, AGREEMENT)
+def reasons_for(recording):
+    return verification_refusals(recording, CONFIG, AGREEMENT)
 
 
-def both(*takes):
-    """As one recording."""
-    windows = [each for whole in takes for each in whole.windows]
+def joined(*recordings):
+    """The recordings as one."""
+    windows = [each for recording in recordings for each in recording.windows]
     placed = tuple(replace(each, start=index * 10**6, end=index * 10**6 + 32000) for index, each in enumerate(windows))
-    embeddings = tuple(each for whole in takes for each in whole.embeddings)
-    return EmbeddedSpeech(placed, embeddings, sum(whole.net_speech for whole in takes), 0)
+    embeddings = tuple(each for recording in recordings for each in recording.embeddings)
+    return EmbeddedSpeech(placed, embeddings, sum(recording.net_speech for recording in recordings), 0)
 
 
-def test_nothing_is_held_against_a_good_recording():
-    assert against(take([VOICE] * 3)) == ()
+def test_a_good_recording_is_not_refused():
+    assert reasons_for(embedded([VOICE] * 3)) == ()
 
 
 @pytest.mark.parametrize(
-    ("whole", "reasons"),
+    ("recording", "reasons"),
     [
-        (take([]), ("no_window",)),
-        (take([VOICE], speech=1.5), ("too_little_speech",)),
-        (take([VOICE] * 2, quality=QUIET), ("too_quiet",)),
-        (take([VOICE] * 2, quality=CLIPPED), ("clipped",)),
-        (take([VOICE] * 2, quality=NOISY), ("noisy",)),
-        (take([VOICE] * 2, quality=replace(GOOD, snr_db=np.nan)), ("noisy",)),
-        (both(take([VOICE], quality=NOISY), take([VOICE], quality=CLIPPED)), ("clipped", "noisy")),
-        (take([VOICE, axis(1)]), ("not_one_voice",)),
-        (take([VOICE, unit(np.full(MODEL.dimension, 1.0))]), ("not_one_voice",)),
-        (both(take([VOICE, axis(1)], speech=0.8), take([VOICE], quality=NOISY)), ("noisy", "not_one_voice")),
+        (embedded([]), ("no_window",)),
+        (embedded([VOICE], speech=1.5), ("too_little_speech",)),
+        (embedded([VOICE] * 2, quality=QUIET), ("too_quiet",)),
+        (embedded([VOICE] * 2, quality=CLIPPED), ("clipped",)),
+        (embedded([VOICE] * 2, quality=NOISY), ("noisy",)),
+        (embedded([VOICE] * 2, quality=replace(GOOD_QUALITY, snr_db=np.nan)), ("noisy",)),
+        (joined(embedded([VOICE], quality=NOISY), embedded([VOICE], quality=CLIPPED)), ("clipped", "noisy")),
+        (embedded([VOICE, axis(1)]), ("not_one_voice",)),
+        (embedded([VOICE, unit(np.full(MODEL.dimension, 1.0))]), ("not_one_voice",)),
+        (joined(embedded([VOICE, axis(1)], speech=0.8), embedded([VOICE], quality=NOISY)), ("noisy", "not_one_voice")),
     ],
 )
-def test_every_reason_against_a_test_is_told(whole, reasons):
-    assert against(whole) == reasons
+def test_every_reason_to_refuse_a_test_is_reported(recording, reasons):
+    assert reasons_for(recording) == reasons
 
 
-def test_what_passes_is_enough_if_it_is_enough_by_itself():
-    assert against(both(take([VOICE], quality=NOISY), take([VOICE]))) == ()
+def test_windows_that_pass_are_enough_if_they_have_enough_speech():
+    assert reasons_for(joined(embedded([VOICE], quality=NOISY), embedded([VOICE]))) == ()
 
 
-def test_speech_that_windows_share_counts_once():
+def test_speech_shared_by_windows_counts_once():
     windows = (window(0.0, 1.5), window(0.3, 1.5, new=0.3))
-    assert against(EmbeddedSpeech(windows, (Embedding(VOICE, MODEL),) * 2, 1.8, 0)) == ("too_little_speech",)
+    assert reasons_for(EmbeddedSpeech(windows, (Embedding(VOICE, MODEL),) * 2, 1.8, 0)) == ("too_little_speech",)
 
 
 def test_embeddings_that_are_not_numbers_are_refused():
-    assert against(take([np.full(MODEL.dimension, np.nan, np.float32)] * 2)) == ("too_little_speech",)
+    assert reasons_for(embedded([np.full(MODEL.dimension, np.nan, np.float32)] * 2)) == ("too_little_speech",)
 
 
-def test_a_narrow_band_is_worth_telling_and_no_reason():
-    narrow, mixed = take([VOICE] * 2, quality=NARROW), both(take([VOICE], quality=NARROW), take([VOICE]))
-    assert against(narrow) == ()
-    assert set(flags_of(narrow)) == {"narrow_band"}
-    assert not flags_of(mixed), "the channel is wide"
-    assert not flags_of(take([]))
-    assert not flags_of(take([VOICE], quality=replace(GOOD, bandwidth=None)))
+def test_a_narrow_band_is_a_flag_and_not_a_reason():
+    narrow, mixed = embedded([VOICE] * 2, quality=NARROW), joined(embedded([VOICE], quality=NARROW), embedded([VOICE]))
+    assert reasons_for(narrow) == ()
+    assert set(common_flags(narrow)) == {"narrow_band"}
+    assert not common_flags(mixed), "the channel is wideband"
+    assert not common_flags(embedded([]))
+    assert not common_flags(embedded([VOICE], quality=replace(GOOD_QUALITY, bandwidth=None)))
 
 
 # Enrolments
 
 
 def test_a_good_enrolment_lacks_nothing():
-    assert against_enrolment([take([VOICE] * 2)] * 6, CONFIG, Model()) == ([()] * 6, ())
+    assert enrolment_refusals([embedded([VOICE] * 2)] * 6, CONFIG, Model()) == ([()] * 6, ())
 
 
-def test_what_an_enrolment_lacks_is_told():
-    assert against_enrolment([take([VOICE], speech=1.2)], CONFIG, Model())[1] == (
+def test_what_an_enrolment_lacks_is_reported():
+    assert enrolment_refusals([embedded([VOICE], speech=1.2)], CONFIG, Model())[1] == (
         "not_enough_speech",
         "not_enough_exemplars",
     )
-    assert against_enrolment([take([VOICE], speech=30.0)], CONFIG, Model())[1] == ("not_enough_exemplars",)
-    assert against_enrolment([take([VOICE], speech=3.0)] * 5, CONFIG, Model())[1] == ("not_enough_speech",)
-    assert against_enrolment([take([])], CONFIG, Model()) == (
+    assert enrolment_refusals([embedded([VOICE], speech=30.0)], CONFIG, Model())[1] == ("not_enough_exemplars",)
+    assert enrolment_refusals([embedded([VOICE], speech=3.0)] * 5, CONFIG, Model())[1] == ("not_enough_speech",)
+    assert enrolment_refusals([embedded([])], CONFIG, Model()) == (
         [("too_short",)],
         ("not_enough_speech", "not_enough_exemplars"),
     )
@@ -110,50 +110,51 @@ def test_what_an_enrolment_lacks_is_told():
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (take([VOICE] * 2, quality=QUIET), "too_quiet"),
-        (take([VOICE] * 2, quality=replace(GOOD, level_dbfs=-55.0)), "too_quiet"),  # passes the gate
-        (take([VOICE] * 2, quality=CLIPPED), "clipped"),
-        (take([VOICE] * 2, quality=NOISY), "noisy"),
-        (take([VOICE] * 2, quality=replace(GOOD, snr_db=4.0)), "noisy"),  # passes the gate
-        (take([VOICE, axis(1)]), "not_one_voice"),
-        (take([axis(1)] * 2), "different_voice"),
-        (take([]), "too_short"),
+        (embedded([VOICE] * 2, quality=QUIET), "too_quiet"),
+        (embedded([VOICE] * 2, quality=replace(GOOD_QUALITY, level_dbfs=-55.0)), "too_quiet"),  # passes the gate
+        (embedded([VOICE] * 2, quality=CLIPPED), "clipped"),
+        (embedded([VOICE] * 2, quality=NOISY), "noisy"),
+        (embedded([VOICE] * 2, quality=replace(GOOD_QUALITY, snr_db=4.0)), "noisy"),  # passes the gate
+        (embedded([VOICE, axis(1)]), "not_one_voice"),
+        (embedded([axis(1)] * 2), "different_voice"),
+        (embedded([]), "too_short"),
     ],
 )
-def test_a_bad_take_is_told_and_does_not_spoil_a_good_enrolment(bad, reason):
-    takes, whole = against_enrolment([*[take([VOICE] * 2)] * 6, bad], CONFIG, Model())
+def test_a_bad_take_is_reported_and_does_not_spoil_a_good_enrolment(bad, reason):
+    takes, whole = enrolment_refusals([*[embedded([VOICE] * 2)] * 6, bad], CONFIG, Model())
     assert takes == [*[()] * 6, (reason,)]
     assert whole == ()
 
 
-def test_recordings_are_takes_of_their_own_though_each_begins_at_nought():
-    """Words that were said one by one share windows; two recordings never do."""
-    takes, whole = against_enrolment([take([VOICE], speech=1.5)] * 14, CONFIG, Model())
+def test_recordings_are_separate_takes_although_each_starts_at_0():
+    """Words spoken one by one share windows; two recordings never do."""
+    takes, whole = enrolment_refusals([embedded([VOICE], speech=1.5)] * 14, CONFIG, Model())
     assert takes == [()] * 14
     assert whole == ()
 
 
-# All of a list
+# A whole list
 
 
-def test_counts_are_of_recordings_not_of_reasons():
-    tests = [take([VOICE] * 2), take([]), take([VOICE, axis(1)], speech=0.7), take([VOICE] * 2, quality=NARROW)]
-    found = refusals(tests, [[take([VOICE] * 2)] * 6, [take([VOICE] * 2), take([])]], CONFIG, Model())
+def test_recordings_are_counted_and_not_reasons():
+    good, narrow = embedded([VOICE] * 2), embedded([VOICE] * 2, quality=NARROW)
+    tests = [good, embedded([]), embedded([VOICE, axis(1)], speech=0.7), narrow]
+    found = count_refusals(tests, [[good] * 6, [good, embedded([])]], CONFIG, Model())
     assert set(found) == {"tests", "enrolments", "takes"}
-    assert (found["tests"].heard, found["tests"].refused) == (4, 2)
+    assert (found["tests"].total, found["tests"].refused) == (4, 2)
     assert found["tests"].reasons == {"no_window": 1, "not_one_voice": 1, "too_little_speech": 1}
     assert found["tests"].flags == {"narrow_band": 1}
-    assert (found["enrolments"].heard, found["enrolments"].refused) == (2, 1)
+    assert (found["enrolments"].total, found["enrolments"].refused) == (2, 1)
     assert found["enrolments"].reasons == {"not_enough_exemplars": 1, "not_enough_speech": 1}
-    assert (found["takes"].heard, found["takes"].refused) == (8, 1)
+    assert (found["takes"].total, found["takes"].refused) == (8, 1)
     assert found["takes"].reasons == {"too_short": 1}
 
 
-def test_the_models_threshold_says_what_one_voice_is():
-    alike = take([VOICE, unit(VOICE + axis(1))])  # a cosine of 0.71
+def test_the_model_s_threshold_defines_one_voice():
+    similar = embedded([VOICE, unit(VOICE + axis(1))])  # a cosine of 0.71
 
     class Strict(Model):
         threshold = 1.02
 
-    assert refusals([alike], [], CONFIG, Model())["tests"].reasons == {}
-    assert refusals([alike], [], CONFIG, Strict())["tests"].reasons == {"not_one_voice": 1}
+    assert count_refusals([similar], [], CONFIG, Model())["tests"].reasons == {}
+    assert count_refusals([similar], [], CONFIG, Strict())["tests"].reasons == {"not_one_voice": 1}

@@ -1,4 +1,4 @@
-"""Trial lists: what is read, and what is refused with the file and the line."""
+"""Trial lists: reading them, and errors that name the file and the line."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import pytest
 from evaluation_parts import demo_list, enrolled_rows, trial_rows, write_table
 
-from voiceauthd.errors import AudioError, ExitCode, VoiceauthError
+from voiceauthd.errors import AudioError, ExitCode
 from voiceauthd.evaluation.trials import TrialListError, load_trials
 
 
@@ -20,60 +20,61 @@ def refused(folder, message, error=TrialListError):
     with pytest.raises(error, match=re.escape(message)) as caught:
         load_trials(folder)
     assert "\n" not in str(caught.value)
+    if error is TrialListError:
+        assert (caught.value.exit_code, caught.value.reason) == (ExitCode.STORAGE, "bad_trials")
 
 
-def test_a_good_list_is_read_whole(folder):
+def test_a_good_list_is_read_completely(folder):
     listed = load_trials(folder)
     assert len(listed.trials) == 16
     assert sum(trial.target for trial in listed.trials) == 6
     assert listed.enrolments["ralph"].files == tuple(f"ralph-{index}.flac" for index in range(1, 6))
     assert {trial.test_speaker for trial in listed.trials} == {"ralph", "susan", "awb", "kal16"}
     assert (listed.doubtful, listed.warnings) == (0, ())
-    assert listed.places()["ralph-2.flac"] == "enroll.csv, line 2"
-    assert listed.places()["turn-02-susan.flac"] == "trials.csv, line 3"
+    assert listed.references()["ralph-2.flac"] == "enroll.csv, line 2"
+    assert listed.references()["turn-02-susan.flac"] == "trials.csv, line 3"
 
 
-def test_five_columns_are_enough(folder):
+def test_the_required_columns_are_enough(folder):
     write_table(folder / "enroll.csv", [{key: row[key] for key in ("enroll_id", "files")} for row in enrolled_rows()])
-    needed = ("enroll_id", "test_path", "label")
-    write_table(folder / "trials.csv", [{key: row[key] for key in needed} for row in trial_rows()])
+    required = ("enroll_id", "test_path", "label")
+    write_table(folder / "trials.csv", [{key: row[key] for key in required} for row in trial_rows()])
     listed = load_trials(folder)
     speakers = {trial.test_path: trial.test_speaker for trial in listed.trials}
-    assert speakers["turn-02-susan.flac"] == "susan", "a target trial tells who speaks"
+    assert speakers["turn-02-susan.flac"] == "susan", "a target trial of the recording gives its speaker"
     assert speakers["turn-03-stranger.flac"] == "file:turn-03-stranger.flac"
-    assert any("nobody tells who speaks in 2 recordings" in warning for warning in listed.warnings)
+    assert any("no test_speaker is given for 2 recordings" in warning for warning in listed.warnings)
 
 
-def test_doubtful_trials_are_left_out_and_counted_unless_they_are_asked_for(folder):
+def test_doubtful_trials_are_left_out_and_counted_unless_they_are_included(folder):
     rows = trial_rows()
     rows[0]["label_doubt"] = rows[2]["label_doubt"] = 1
     write_table(folder / "trials.csv", rows)
     assert load_trials(folder).doubtful == 2
     assert len(load_trials(folder).trials) == 14
-    asked = load_trials(folder, include_doubtful=True)
-    assert (asked.doubtful, len(asked.trials)) == (0, 16)
+    complete = load_trials(folder, include_doubtful=True)
+    assert (complete.doubtful, len(complete.trials)) == (0, 16)
 
 
-def test_unknown_columns_are_named_and_change_nothing(folder):
+def test_unknown_columns_give_a_warning_and_change_nothing(folder):
     write_table(folder / "trials.csv", [{**row, "score": 1, "mood": "good"} for row in trial_rows()])
     listed = load_trials(folder)
     assert listed.warnings == ("trials.csv: unknown columns are ignored: 'score', 'mood'",)
     assert len(listed.trials) == 16
 
 
-def test_enrolments_without_a_trial_are_told(folder):
+def test_enrolments_without_a_trial_give_a_warning(folder):
     write_table(folder / "trials.csv", [row for row in trial_rows() if row["enroll_id"] == "ralph"])
     listed = load_trials(folder)
     assert list(listed.enrolments) == ["ralph"]
     assert any("1 of 2 enrolments are in no trial" in warning for warning in listed.warnings)
 
 
-def test_a_test_of_the_enrolment_itself_is_warned_of(folder):
+def test_testing_an_enrolment_recording_gives_a_warning(folder):
     rows = [*trial_rows(), {**trial_rows()[0], "test_path": "ralph-1.flac"}]
     write_table(folder / "trials.csv", rows)
-    assert any(
-        "1 trials test a recording that is also in their enrolment" in told for told in load_trials(folder).warnings
-    )
+    (warning,) = load_trials(folder).warnings
+    assert "1 trials test a recording that is also in their enrolment" in warning
 
 
 @pytest.mark.parametrize(
@@ -81,10 +82,10 @@ def test_a_test_of_the_enrolment_itself_is_warned_of(folder):
     [
         ({"label": "impostor"}, "trials.csv, line 3: the label is 'impostor': it must be target or nontarget"),
         ({"label": ""}, "trials.csv, line 3: no label"),
-        ({"enroll_id": "nora"}, "trials.csv, line 3: nobody is enrolled as 'nora' in enroll.csv"),
-        ({"test_path": "../secret.flac"}, "trials.csv, line 3: '../secret.flac' lies outside of the folder"),
-        ({"test_path": "a/../../secret.flac"}, "trials.csv, line 3: 'a/../../secret.flac' lies outside of the folder"),
-        ({"test_path": "/etc/hostname"}, "trials.csv, line 3: '/etc/hostname' lies outside of the folder"),
+        ({"enroll_id": "nora"}, "trials.csv, line 3: 'nora' is not enrolled in enroll.csv"),
+        ({"test_path": "../secret.flac"}, "trials.csv, line 3: '../secret.flac' is outside of the folder"),
+        ({"test_path": "a/../../secret.flac"}, "trials.csv, line 3: 'a/../../secret.flac' is outside of the folder"),
+        ({"test_path": "/etc/hostname"}, "trials.csv, line 3: '/etc/hostname' is outside of the folder"),
         ({"test_path": "./turn-01-ralph.flac"}, "trials.csv, line 3: the same trial as in line 2"),
         ({"label_doubt": "perhaps"}, "trials.csv, line 3: label_doubt is 'perhaps': it must be 0 or 1"),
         ({"label": "target"}, "the label is target, but test_speaker 'susan' is not the enrolled speaker 'ralph'"),
@@ -101,10 +102,10 @@ def test_a_wrong_trial_is_refused_with_its_line(folder, change, message):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"enroll_id": "ralph"}, "enroll.csv, line 3: 'ralph' is enrolled already in line 2"),
+        ({"enroll_id": "ralph"}, "enroll.csv, line 3: 'ralph' is already enrolled in line 2"),
         ({"files": " ; "}, "enroll.csv, line 3: no files for 'susan'"),
-        ({"files": "susan-1.flac;susan-1.flac"}, "enroll.csv, line 3: a recording is there twice"),
-        ({"files": "../susan-1.flac"}, "enroll.csv, line 3: '../susan-1.flac' lies outside of the folder"),
+        ({"files": "susan-1.flac;susan-1.flac"}, "enroll.csv, line 3: a recording is listed twice"),
+        ({"files": "../susan-1.flac"}, "enroll.csv, line 3: '../susan-1.flac' is outside of the folder"),
     ],
 )
 def test_a_wrong_enrolment_is_refused_with_its_line(folder, change, message):
@@ -114,9 +115,9 @@ def test_a_wrong_enrolment_is_refused_with_its_line(folder, change, message):
     refused(folder, message)
 
 
-def test_labels_that_contradict_one_another_are_refused(folder):
+def test_contradicting_labels_are_refused(folder):
     rows = [{key: row[key] for key in ("enroll_id", "test_path", "label")} for row in trial_rows()]
-    rows[9]["label"] = "target"  # ralph's turn, as susan's; line 2 says that it is ralph
+    rows[9]["label"] = "target"  # a turn of ralph's as susan's; line 2 says it is ralph's
     rows[8]["label"] = "target"
     write_table(folder / "trials.csv", rows)
     refused(folder, "which contradicts the label here")
@@ -128,10 +129,10 @@ def test_one_kind_of_trial_is_refused(folder, kind):
     refused(folder, f"trials are {kind}: error rates need both kinds")
 
 
-def test_missing_recordings_are_refused_with_where_they_are_named_and_how_many(folder):
+def test_missing_recordings_are_refused_with_their_line_and_number(folder):
     (folder / "turn-05-ralph.flac").unlink()
     (folder / "susan-3.flac").unlink()
-    refused(folder, f"enroll.csv, line 3: {folder}/susan-3.flac is not there (and 1 more recordings)", AudioError)
+    refused(folder, f"enroll.csv, line 3: {folder}/susan-3.flac does not exist (and 1 more recordings)", AudioError)
 
 
 @pytest.mark.parametrize(
@@ -140,29 +141,22 @@ def test_missing_recordings_are_refused_with_where_they_are_named_and_how_many(f
         ("trials.csv", "", "trials.csv, line 1: no column 'enroll_id' and no column 'test_path' and no column 'label'"),
         ("trials.csv", "enroll_id,test_path,label\n", "trials.csv: no rows"),
         ("trials.csv", "enroll_id,test_path\na,b\n", "trials.csv, line 1: no column 'label'"),
-        ("trials.csv", "enroll_id,test_path,label,label\n", "trials.csv, line 1: the column 'label' is there twice"),
+        ("trials.csv", "enroll_id,test_path,label,label\n", "trials.csv, line 1: duplicate column 'label'"),
         ("trials.csv", "enroll_id,test_path,label\na,b\n", "trials.csv, line 2: 2 cells under 3 columns"),
         ("enroll.csv", "enroll_id,files\n", "enroll.csv: no rows"),
-        ("enroll.csv", "enroll_id,files\n\xff", "enroll.csv: not a table in UTF-8 with commas"),
-        ("enroll.csv", 'enroll_id,files\n"a,b', "enroll.csv: not a table in UTF-8 with commas"),
+        ("enroll.csv", "enroll_id,files\n\xff", "enroll.csv: not a comma-separated table in UTF-8"),
+        ("enroll.csv", 'enroll_id,files\n"a,b', "enroll.csv: not a comma-separated table in UTF-8"),
     ],
 )
-def test_a_table_that_is_none_is_refused(folder, name, text, message):
+def test_a_malformed_table_is_refused(folder, name, text, message):
     (folder / name).write_bytes(text.encode("latin-1"))
     refused(folder, message)
 
 
-def test_a_folder_or_a_table_that_is_not_there_is_refused(folder):
+def test_a_missing_folder_or_table_is_refused(folder):
     (folder / "trials.csv").unlink()
     refused(folder, "trials.csv: cannot be read: No such file or directory")
     refused(folder / "nowhere", "no such folder")
-
-
-def test_a_refused_list_ends_the_command_with_a_code_of_its_own(folder):
-    (folder / "enroll.csv").unlink()
-    with pytest.raises(VoiceauthError) as caught:
-        load_trials(folder)
-    assert (caught.value.exit_code, caught.value.reason) == (ExitCode.STORAGE, "bad_trials")
 
 
 def test_a_table_with_a_byte_order_mark_and_windows_line_ends_is_read(folder):

@@ -1,22 +1,22 @@
-"""Fixtures of the tests of `pipeline/`."""
+"""Fixtures for the tests of `pipeline/`."""
 
 from __future__ import annotations
 
 import pytest
-from live_parts import Model, Obedient, World
+from live_parts import Published, ScriptedModel, SignDetector
 
 
 @pytest.fixture(autouse=True)
-def obedient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Positive sound is speech."""
-    monkeypatch.setattr("voiceauthd.speech.segmenter.FirstGate", Obedient)
+def sign_detector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Replaces the first detector: positive samples are speech."""
+    monkeypatch.setattr("voiceauthd.speech.segmenter.FirstGate", SignDetector)
 
 
 @pytest.fixture
-def model() -> Model:
-    return Model()
+def model() -> ScriptedModel:
+    return ScriptedModel()
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def published() -> Published:
+    return Published()

@@ -1,6 +1,6 @@
-"""What the tests of this folder are made of: a source that plays a script, a model that obeys, a world that listens.
+"""Helpers for the tests of `pipeline/`: a scripted source, a scripted model, and a list of the published events.
 
-The sound is that of `tests/speech`: every sample tells its own place, and a frame is speech if it is positive.
+The audio is that of `speech_parts.py`: the value of every sample says where it belongs, and positive ones are speech.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
-from speech.speech_parts import Obedient, frames, numbered, numbers, unconfirmed
+from speech.speech_parts import SignDetector, frames, numbered, numbers, unconfirmed
 
 from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.config.schema import AudioConfig, GateConfig, QueueConfig
@@ -26,15 +26,15 @@ from voiceauthd.scoring.similarity import make_gallery
 from voiceauthd.speech.segmenter import Segmenter
 from voiceauthd.speech.window import Window
 
-__all__ = ["Obedient", "frames", "numbered", "numbers"]
+__all__ = ["SignDetector", "frames", "numbered", "numbers"]
 
 MODEL = ModelId("tiny", "1", "cd" * 32, "1", 4)
 RULE = Rule(policy="monitor", calibrated=False, accept=0.5, reject=0.3, margin=0.05, min_speech=1.0, agreement=0.2)
 OPEN = GateConfig(min_snr_db=-200.0, max_clipping=1.0, min_level_dbfs=-100.0)
-"""A gate that lets numbered sound pass, which is very quiet and as loud as the silence around it."""
+"""A gate that accepts numbered audio, which is very quiet, and no louder than the silence around it."""
 
 DEADLINE = 20.0
-"""Seconds until a test gives up. Nothing waits for as long unless it fails."""
+"""Seconds until a test gives up. Only a failing test waits that long."""
 
 Played = Block | Exception
 
@@ -48,8 +48,8 @@ def profile(name: str, vector: Vector) -> Profile:
     return Profile(name, new_uid(), 1, None, MODEL, (exemplar,), timestamp(), timestamp())
 
 
-class Script:
-    """A `Source` that plays what it is given: blocks, and exceptions to raise. Then it waits."""
+class ScriptedSource:
+    """A `Source` that returns the blocks that it is given, or raises the exceptions; then nothing more arrives."""
 
     held_open = False
     finite = False
@@ -61,9 +61,9 @@ class Script:
         self.opened: list[float] = []
         self.is_open = False
         self.closed = threading.Event()
-        self.refusals: list[Exception] = []  # raised by `open`, one a call, before it succeeds
-        self.slow = threading.Event()  # `open` waits for it
-        self.slow.set()
+        self.open_errors: list[Exception] = []  # raised by `open`, one per call, before it succeeds
+        self.may_open = threading.Event()  # `open` waits for it
+        self.may_open.set()
         self._played: queue.Queue[Played] = queue.Queue()
         self._place = 0
         self.play(*played)
@@ -73,7 +73,7 @@ class Script:
             self._played.put(each)
 
     def say(self, samples: Samples, length: int = 320) -> None:
-        """Numbered sound goes on, as blocks that were heard now."""
+        """Play numbered audio, in blocks that are captured now."""
         for begin in range(0, len(samples), length):
             piece = samples[begin : begin + length]
             self.play(Block(piece, self._place, time.monotonic()))
@@ -81,9 +81,9 @@ class Script:
 
     def open(self) -> None:
         self.opened.append(time.monotonic())
-        assert self.slow.wait(DEADLINE)
-        if self.refusals:
-            raise self.refusals.pop(0)
+        assert self.may_open.wait(DEADLINE)
+        if self.open_errors:
+            raise self.open_errors.pop(0)
         self.is_open = True
         self.closed.clear()
 
@@ -103,98 +103,106 @@ class Script:
         self.closed.set()
 
 
-class Model:
-    """An `Embedder` that gives each clip the vector of `answer`. It waits at `gate` while that is closed."""
+class ScriptedModel:
+    """An `Embedder` that returns what `answer` returns for the clips.
+
+    may_run  `embed` waits for it
+    busy     set while `embed` runs
+    batches  the lengths of the clips of each call
+    """
 
     threshold = 0.5
 
     def __init__(self) -> None:
         self.model = MODEL
-        self.gate = threading.Event()
-        self.gate.set()
+        self.may_run = threading.Event()
+        self.may_run.set()
         self.busy = threading.Event()
         self.batches: list[list[int]] = []
-        self.together = 0
+        self._callers = 0
         self.answer: Callable[[Sequence[Samples]], object] = self.right
 
     def right(self, clips: Sequence[Samples]) -> list[Embedding]:
         return [Embedding(axis(0), MODEL) for _ in clips]
 
     def embed(self, clips: Sequence[Samples]) -> list[Embedding]:
-        self.together += 1
-        assert self.together == 1, "the model serves one caller at a time"
+        self._callers += 1
+        assert self._callers == 1, "the model serves one caller at a time"
         try:
             self.busy.set()
-            assert self.gate.wait(DEADLINE)
+            assert self.may_run.wait(DEADLINE)
             self.batches.append([len(clip) for clip in clips])
             for clip in clips:
-                check_clip(clip * np.float32(1000.0))  # numbered sound is very quiet
+                check_clip(clip * np.float32(1000.0))  # numbered audio is very quiet
             return self.answer(clips)  # type: ignore[return-value]
         finally:
             self.busy.clear()
-            self.together -= 1
+            self._callers -= 1
 
 
-class World:
-    """All that was published, in order."""
+class Published:
+    """The published events, in order."""
 
     def __init__(self) -> None:
-        self.seen: list[PipelineEvent] = []
+        self.events: list[PipelineEvent] = []
         self._changed = threading.Condition()
 
-    def publish(self, pipeline_event: PipelineEvent) -> None:
+    def publish(self, event: PipelineEvent) -> None:
         with self._changed:
-            self.seen.append(pipeline_event)
+            self.events.append(event)
             self._changed.notify_all()
 
     def wait(self, enough: Callable[[list[PipelineEvent]], bool]) -> None:
         with self._changed:
-            assert self._changed.wait_for(lambda: enough(self.seen), DEADLINE), self.seen
+            assert self._changed.wait_for(lambda: enough(self.events), DEADLINE), self.events
+
+    def wait_for_event(self, kind: type[PipelineEvent]) -> None:
+        self.wait(lambda events: any(isinstance(each, kind) for each in events))
 
     def wait_for_state(self, state: SourceState, times: int = 1) -> None:
         self.wait(lambda _: self.states().count(state) >= times)
 
     def wait_for_windows(self, count: int) -> list[ScoredWindow]:
-        self.wait(lambda _: len(self.heard()) >= count)
-        return self.heard()
+        self.wait(lambda _: len(self.scored()) >= count)
+        return self.scored()
 
-    def heard(self) -> list[ScoredWindow]:
-        return [each for each in self.seen if isinstance(each, ScoredWindow)]
+    def scored(self) -> list[ScoredWindow]:
+        return [each for each in self.events if isinstance(each, ScoredWindow)]
 
     def results(self) -> list[ScoredWindow | RefusedWindow | FailedWindow]:
-        return [each for each in self.seen if isinstance(each, ScoredWindow | RefusedWindow | FailedWindow)]
+        return [each for each in self.events if isinstance(each, ScoredWindow | RefusedWindow | FailedWindow)]
 
     def states(self) -> list[SourceState]:
-        return [each.state for each in self.seen if isinstance(each, SourceChanged)]
+        return [each.state for each in self.events if isinstance(each, SourceChanged)]
 
 
-def recogniser(model: Model, gate: GateConfig = OPEN) -> Recogniser:
+def recogniser(model: ScriptedModel, gate: GateConfig = OPEN) -> Recogniser:
     return Recogniser(model, make_gallery([profile("anna", axis(0)), profile("ben", axis(1))], MODEL), RULE, gate)
 
 
-def obedient_segmenter() -> Segmenter:
+def sign_segmenter() -> Segmenter:
     return Segmenter(unconfirmed())
 
 
 @contextmanager
 def following(
-    source: Script,
-    model: Model,
-    world: World,
+    source: ScriptedSource,
+    model: ScriptedModel,
+    published: Published,
     *,
     queue: QueueConfig | None = None,
     audio: AudioConfig | None = None,
     gate: GateConfig = OPEN,
     needed: bool = True,
 ) -> Iterator[Live]:
-    """A `Live` that has been started, and is stopped in the end."""
+    """Start a `Live`, and stop it at the end. needed: calls `need`."""
     live = Live(
         source=source,
-        segmenter=obedient_segmenter(),
+        segmenter=sign_segmenter(),
         recogniser=recogniser(model, gate),
         audio=audio or AudioConfig(backoff=0.01, backoff_limit=0.02),
         queue=queue or QueueConfig(windows=64),
-        publish=world.publish,
+        publish=published.publish,
     )
     live.start()
     try:
@@ -202,24 +210,24 @@ def following(
             live.need()
         yield live
     finally:
-        model.gate.set()
-        source.slow.set()
+        model.may_run.set()
+        source.may_open.set()
         assert live.stop(DEADLINE)
         assert not source.is_open
 
 
 def wait_until(true: Callable[[], bool]) -> None:
-    """For what nobody tells: looks again and again."""
+    """Poll until `true` returns true."""
     deadline = time.monotonic() + DEADLINE
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.005)
 
 
-def places(heard: Iterable[ScoredWindow | Window]) -> list[tuple[int, int]]:
-    """First and last place of each window, by the numbers in its samples."""
+def places(scored: Iterable[ScoredWindow | Window]) -> list[tuple[int, int]]:
+    """Return the first and the last sample number in each window."""
     found = []
-    for each in heard:
+    for each in scored:
         inside = numbers((each.window if isinstance(each, ScoredWindow) else each).samples)
         assert np.array_equal(inside, np.arange(len(inside)) + inside[0])
         found.append((int(inside[0]), int(inside[-1])))
@@ -227,9 +235,10 @@ def places(heard: Iterable[ScoredWindow | Window]) -> list[tuple[int, int]]:
 
 
 def talk(*lengths: float, first: int = 0) -> Samples:
-    """Numbered sound: seconds of silence, of speech, of silence, …"""
+    """Return numbered audio. lengths: seconds of silence, of speech, of silence, and so on."""
     return numbered(frames(*lengths), first)
 
 
-def as_one(samples: Samples, start: int = 0) -> Block:
+def one_block(samples: Samples, start: int = 0) -> Block:
+    """Return all of `samples` as one block, whose first sample is captured now."""
     return Block(samples, start, time.monotonic() + len(samples) / RATE)

@@ -1,4 +1,4 @@
-"""From windows to decisions, and what becomes of a model that fails."""
+"""`Recogniser`: from windows to decisions, with models that fail; and `follow`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,19 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from live_parts import MODEL, OPEN, RULE, Model, as_one, axis, obedient_segmenter, places, profile, recogniser, talk
+from live_parts import (
+    MODEL,
+    OPEN,
+    RULE,
+    ScriptedModel,
+    axis,
+    one_block,
+    places,
+    profile,
+    recogniser,
+    sign_segmenter,
+    talk,
+)
 
 from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.config.schema import GateConfig
@@ -54,8 +66,8 @@ def always(vector: object, model: ModelId = MODEL) -> Callable[[Sequence[Samples
 
 BROKEN = {
     "a model error": raising(ModelError("no usable embedding")),
-    "a defect": raising(RuntimeError("out of memory")),
-    "an index": raising(IndexError("list index out of range")),
+    "an unexpected error": raising(RuntimeError("out of memory")),
+    "an index error": raising(IndexError("list index out of range")),
     "NaN": always([math.nan, 0.0, 0.0, 1.0]),
     "infinity": always([math.inf, 0.0, 0.0, 0.0]),
     "zero": always([0.0, 0.0, 0.0, 0.0]),
@@ -71,21 +83,19 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN.keys())
-@pytest.mark.parametrize("count", [1, 3])
-def test_a_model_that_fails_gives_a_failure_for_each_window_and_no_voice(
-    answer: Callable[[Sequence[Samples]], object], count: int
-) -> None:
-    model = Model()
+def test_a_model_that_fails_gives_a_failure_for_each_window(answer: Callable[[Sequence[Samples]], object]) -> None:
+    model = ScriptedModel()
     model.answer = answer
-    given = [window(number) for number in range(count)]
-    results = recogniser(model).recognise(given)
-    assert [type(result) for result in results] == [FailedWindow] * count
-    assert [result.window for result in results] == given
-    assert all(isinstance(result, FailedWindow) and result.detail for result in results)
+    for count in (1, 3):
+        given = [window(number) for number in range(count)]
+        results = recogniser(model).recognise(given)
+        assert [type(result) for result in results] == [FailedWindow] * count
+        assert [result.window for result in results] == given
+        assert all(isinstance(result, FailedWindow) and result.detail for result in results)
 
 
-def test_after_a_failure_it_works_again() -> None:
-    model = Model()
+def test_a_recogniser_works_again_after_a_failure() -> None:
+    model = ScriptedModel()
     recognising = recogniser(model)
     model.answer = raising(RuntimeError("out of memory"))
     recognising.recognise([window()])
@@ -93,58 +103,66 @@ def test_after_a_failure_it_works_again() -> None:
     assert isinstance(recognising.recognise([window()])[0], ScoredWindow)
 
 
-@pytest.mark.parametrize("spoilt", [math.nan, 0.0])
-def test_a_window_that_spoils_its_batch_fails_alone(spoilt: float) -> None:
-    model = Model()
-    given = [window(0), window(1, level=spoilt), window(2)]
+@pytest.mark.parametrize("level", [math.nan, 0.0])
+def test_a_bad_window_in_a_batch_fails_alone(level: float) -> None:
+    model = ScriptedModel()
+    given = [window(0), window(1, level=level), window(2)]
     results = recogniser(model).recognise(given)
     assert [type(result) for result in results] == [ScoredWindow, FailedWindow, ScoredWindow]
     assert [result.window for result in results] == given
 
 
-def test_one_answer_that_is_not_a_number_fails_alone() -> None:
-    model = Model()
+def test_a_single_embedding_of_nan_fails_alone() -> None:
+    model = ScriptedModel()
     vectors = {0.001: axis(0), 0.002: axis(0) * np.float32(math.nan), 0.003: axis(1)}
     model.answer = lambda clips: [Embedding(vectors[round(float(clip[0]), 3)], MODEL) for clip in clips]
     results = recogniser(model).recognise([window(level=level) for level in vectors])
     assert [type(result) for result in results] == [ScoredWindow, FailedWindow, ScoredWindow]
 
 
-def test_windows_go_through_the_model_together_and_come_back_in_order() -> None:
-    model = Model()
+def test_windows_are_embedded_together_and_returned_in_order() -> None:
+    model = ScriptedModel()
     given = [window(number) for number in range(4)]
     results = recogniser(model).recognise(given)
     assert model.batches == [[len(given[0].samples)] * 4]
     assert [result.window for result in results] == given
 
 
-def test_a_voice_is_held_against_everybody_and_named() -> None:
-    (heard,) = recogniser(Model()).recognise([window()])
-    assert isinstance(heard, ScoredWindow)
-    assert [(score.name, score.cosine) for score in heard.scores] == [("anna", 1.0), ("ben", 0.0)]
-    assert (heard.identified.recognition, heard.identified.identity) == (Recognition.KNOWN, "anna")
-    assert heard.identified.margin == 1.0
+def test_a_voice_is_compared_with_everybody_and_identified() -> None:
+    (scored,) = recogniser(ScriptedModel()).recognise([window()])
+    assert isinstance(scored, ScoredWindow)
+    assert [(score.name, score.cosine) for score in scored.scores] == [("anna", 1.0), ("ben", 0.0)]
+    assert (scored.identified.recognition, scored.identified.identity) == (Recognition.KNOWN, "anna")
+    assert scored.identified.margin == 1.0
 
 
 def test_a_window_with_too_little_speech_is_not_decided() -> None:
-    (heard,) = recogniser(Model()).recognise([window(quality=replace(GOOD, net_speech=0.9))])
-    assert isinstance(heard, ScoredWindow)
-    assert heard.identified.recognition is Recognition.UNDECIDED
+    (scored,) = recogniser(ScriptedModel()).recognise([window(quality=replace(GOOD, net_speech=0.9))])
+    assert isinstance(scored, ScoredWindow)
+    assert scored.identified.recognition is Recognition.UNDECIDED
 
 
-def test_a_window_and_the_whole_of_a_request_are_compared_alike() -> None:
-    recognising = recogniser(Model())
-    (heard,) = recognising.recognise([window()])
-    assert isinstance(heard, ScoredWindow)
-    assert list(heard.scores) == recognising.compare(PooledSpeech(heard.embedding, GOOD.net_speech, GOOD.snr_db))
+def test_windows_and_pooled_speech_are_compared_in_the_same_way() -> None:
+    recognising = recogniser(ScriptedModel())
+    (scored,) = recognising.recognise([window()])
+    assert isinstance(scored, ScoredWindow)
+    assert list(scored.scores) == recognising.compare(PooledSpeech(scored.embedding, GOOD.net_speech, GOOD.snr_db))
 
 
 # The gate
 
 
-@pytest.mark.parametrize(("reason", "quality"), REFUSED.items())
+@pytest.mark.parametrize(
+    ("reason", "quality"),
+    [
+        *REFUSED.items(),
+        ("too_quiet", replace(GOOD, level_dbfs=math.nan)),
+        ("clipped", replace(GOOD, clipping=math.nan)),
+        ("noisy", replace(GOOD, snr_db=math.nan)),
+    ],
+)
 def test_a_window_that_does_not_pass_the_gate_never_reaches_the_model(reason: str, quality: Quality) -> None:
-    model = Model()
+    model = ScriptedModel()
     bad = window(quality=quality)
     (refused,) = recogniser(model, GateConfig()).recognise([bad])
     assert isinstance(refused, RefusedWindow)
@@ -152,51 +170,38 @@ def test_a_window_that_does_not_pass_the_gate_never_reaches_the_model(reason: st
     assert model.batches == []
 
 
-@pytest.mark.parametrize("part", ["snr_db", "clipping", "level_dbfs"])
-def test_a_quality_that_is_no_number_does_not_pass(part: str) -> None:
-    model = Model()
-    (refused,) = recogniser(model, GateConfig()).recognise([window(quality=replace(GOOD, **{part: math.nan}))])
-    assert isinstance(refused, RefusedWindow)
-    assert model.batches == []
-
-
-def test_speech_without_any_noise_around_it_passes() -> None:
-    (heard,) = recogniser(Model(), GateConfig()).recognise([window(quality=replace(GOOD, snr_db=None))])
-    assert isinstance(heard, ScoredWindow)
-
-
 @settings(deadline=None, max_examples=50)
-@given(st.lists(st.sampled_from(["good", "spoilt", *REFUSED]), max_size=8))
-def test_whatever_becomes_of_windows_they_come_back_in_order(kinds: list[str]) -> None:
-    model = Model()
-    given_ = [
-        window(number, REFUSED.get(kind, GOOD), math.nan if kind == "spoilt" else 1e-3)
+@given(st.lists(st.sampled_from(["good", "nan", *REFUSED]), max_size=8))
+def test_results_of_any_kind_are_returned_in_order(kinds: list[str]) -> None:
+    model = ScriptedModel()
+    windows = [
+        window(number, REFUSED.get(kind, GOOD), math.nan if kind == "nan" else 1e-3)
         for number, kind in enumerate(kinds)
     ]
-    results = recogniser(model, GateConfig()).recognise(given_)
-    assert [result.window for result in results] == given_
-    types = {"good": ScoredWindow, "spoilt": FailedWindow}
+    results = recogniser(model, GateConfig()).recognise(windows)
+    assert [result.window for result in results] == windows
+    types = {"good": ScoredWindow, "nan": FailedWindow}
     assert [type(result) for result in results] == [types.get(kind, RefusedWindow) for kind in kinds]
     assert [result.reason for result in results if isinstance(result, RefusedWindow)] == [
         kind for kind in kinds if kind in REFUSED
     ]
     reached = sum(kind not in REFUSED for kind in kinds)
-    assert len(model.batches) == 0 if reached == 0 else len(model.batches[0]) == reached, "the good ones go together"
+    assert len(model.batches) == 0 if reached == 0 else len(model.batches[0]) == reached, "embedded as one batch"
 
 
-def test_another_gate_counts_from_the_next_batch_on() -> None:
-    recognising = recogniser(Model(), GateConfig())
+def test_another_gate_applies_from_the_next_batch_on() -> None:
+    recognising = recogniser(ScriptedModel(), GateConfig())
     noisy = window(quality=REFUSED["noisy"])
     assert isinstance(recognising.recognise([noisy])[0], RefusedWindow)
     recognising.gate = GateConfig(min_snr_db=-5.0)
     assert isinstance(recognising.recognise([noisy])[0], ScoredWindow)
 
 
-# What changes meanwhile
+# Other changes
 
 
 def test_a_profile_that_is_deleted_during_the_forward_is_not_recognised() -> None:
-    model = Model()
+    model = ScriptedModel()
     recognising = recogniser(model)
 
     def answer(clips: Sequence[Samples]) -> list[Embedding]:
@@ -204,70 +209,73 @@ def test_a_profile_that_is_deleted_during_the_forward_is_not_recognised() -> Non
         return model.right(clips)
 
     model.answer = answer
-    (heard,) = recognising.recognise([window()])
-    assert isinstance(heard, ScoredWindow)
-    assert heard.identified.recognition is Recognition.UNKNOWN
+    (scored,) = recognising.recognise([window()])
+    assert isinstance(scored, ScoredWindow)
+    assert scored.identified.recognition is Recognition.UNKNOWN
 
 
 def test_profiles_of_another_model_recognise_nobody() -> None:
-    (failed,) = Recogniser(Model(), make_gallery([], OTHER), RULE, OPEN).recognise([window()])
+    (failed,) = Recogniser(ScriptedModel(), make_gallery([], OTHER), RULE, OPEN).recognise([window()])
     assert isinstance(failed, FailedWindow)
-    assert "cannot meet" in failed.detail
+    assert "cannot be compared" in failed.detail
 
 
-def test_nobody_enrolled_is_no_failure() -> None:
-    (heard,) = Recogniser(Model(), make_gallery([], MODEL), RULE, OPEN).recognise([window()])
-    assert isinstance(heard, ScoredWindow)
-    assert heard.identified.reason == "nobody_enrolled"
+def test_without_enrolled_people_a_window_is_scored_with_that_reason() -> None:
+    (scored,) = Recogniser(ScriptedModel(), make_gallery([], MODEL), RULE, OPEN).recognise([window()])
+    assert isinstance(scored, ScoredWindow)
+    assert scored.identified.reason == "nobody_enrolled"
 
 
 def test_two_threads_share_the_model_one_at_a_time() -> None:
-    model = Model()  # which sees to it that nobody comes in while it is busy
+    model = ScriptedModel()  # fails if it is called while it is busy
     recognising = recogniser(model)
-    model.gate.clear()
+    model.may_run.clear()
     results: list[ScoredWindow | RefusedWindow | FailedWindow] = []
     threads = [threading.Thread(target=lambda: results.extend(recognising.recognise([window()]))) for _ in range(2)]
     for thread in threads:
         thread.start()
     assert model.busy.wait(20.0)
-    model.gate.set()
+    model.may_run.set()
     for thread in threads:
         thread.join(20.0)
     assert [type(result) for result in results] == [ScoredWindow, ScoredWindow]
 
 
-def test_the_time_of_a_forward_is_told() -> None:
-    model = Model()
+def test_the_time_of_a_forward_is_measured() -> None:
+    model = ScriptedModel()
 
     def slow(clips: Sequence[Samples]) -> list[Embedding]:
         time.sleep(0.05)
         return model.right(clips)
 
     model.answer = slow
-    (heard,) = recogniser(model).recognise([window()])
-    assert isinstance(heard, ScoredWindow)
-    assert 0.05 <= heard.forward < 5.0
+    (scored,) = recogniser(model).recognise([window()])
+    assert isinstance(scored, ScoredWindow)
+    assert 0.05 <= scored.forward < 5.0
+
+
+# Recordings
 
 
 def test_a_recording_is_followed_to_its_end() -> None:
     sound = talk(0.5, 4.0, 1.0, 2.0)
-    heard = list(follow([as_one(sound)], obedient_segmenter(), recogniser(Model())))
-    found = places(each for each in heard if isinstance(each, ScoredWindow))
-    assert len(found) == len(heard) == 5
+    scored = list(follow([one_block(sound)], sign_segmenter(), recogniser(ScriptedModel())))
+    found = places(each for each in scored if isinstance(each, ScoredWindow))
+    assert len(found) == len(scored) == 5
     assert found[-1][1] == len(sound) - 1
     assert all(one[1] < other[1] for one, other in pairwise(found))
 
 
 def test_two_recordings_in_a_row_do_not_mix() -> None:
-    segmenter, recognising = obedient_segmenter(), recogniser(Model())
+    segmenter, recognising = sign_segmenter(), recogniser(ScriptedModel())
     one, other = talk(0.5, 1.4), talk(0.0, 2.2, first=50 * RATE)
-    assert len(list(follow([as_one(one)], segmenter, recognising))) == 1
-    heard = list(follow([Block(other, 0, 1.0)], segmenter, recognising))
-    assert [place >= 50 * RATE for place, _ in places(each for each in heard if isinstance(each, ScoredWindow))] == [
+    assert len(list(follow([one_block(one)], segmenter, recognising))) == 1
+    scored = list(follow([Block(other, 0, 1.0)], segmenter, recognising))
+    assert [place >= 50 * RATE for place, _ in places(each for each in scored if isinstance(each, ScoredWindow))] == [
         True
     ] * 2
 
 
-def test_a_recording_without_speech_gives_nothing() -> None:
-    assert list(follow([as_one(talk(3.0))], obedient_segmenter(), recogniser(Model()))) == []
-    assert list(follow([], obedient_segmenter(), recogniser(Model()))) == []
+def test_a_recording_without_speech_gives_no_results() -> None:
+    assert list(follow([one_block(talk(3.0))], sign_segmenter(), recogniser(ScriptedModel()))) == []
+    assert list(follow([], sign_segmenter(), recogniser(ScriptedModel()))) == []

@@ -1,4 +1,4 @@
-"""Between the two threads: what waits, what is dropped, what goes together."""
+"""`WindowQueue`: the order of its items, which windows are dropped, and which are taken together."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voiceauthd.pipeline.events import SourceChanged, SourceState
 from voiceauthd.pipeline.window_queue import Item, WindowQueue
 from voiceauthd.speech.window import Quality, SpeechEnded, Window
 
-SOON = 20.0
+DEADLINE = 20.0
 ENDED = SourceChanged(SourceState.ENDED, "the end")
 
 
@@ -36,7 +36,7 @@ def drain(queue: WindowQueue) -> Iterator[Item]:
         yield from taken
 
 
-def test_what_goes_in_comes_out_in_order() -> None:
+def test_items_are_taken_in_order() -> None:
     queue = WindowQueue(8)
     items: list[Item] = [window(1), end(2), window(3), window(4), ENDED]
     for item in items:
@@ -54,7 +54,7 @@ def test_a_full_queue_drops_the_oldest_windows_and_never_an_end() -> None:
     assert starts(list(drain(queue))) == [1, 3, 3, 4]
 
 
-def test_only_windows_of_equal_length_go_together() -> None:
+def test_only_windows_of_equal_length_are_taken_together() -> None:
     queue = WindowQueue(16)
     for item in (window(1, 5), window(2), window(3), window(4), window(5, 5), end(6), window(7), window(8)):
         queue.offer(item)
@@ -68,7 +68,7 @@ def test_only_windows_of_equal_length_go_together() -> None:
     capacity=st.integers(1, 5),
     most=st.integers(1, 4),
 )
-def test_whatever_comes_nothing_is_lost_uncounted_or_out_of_order(
+def test_no_item_is_lost_without_being_counted_or_taken_out_of_order(
     items: list[int | None], capacity: int, most: int
 ) -> None:
     queue = WindowQueue(capacity)
@@ -99,23 +99,23 @@ def test_put_waits_until_there_is_room() -> None:
     queue = WindowQueue(1)
     assert queue.put(window(1), 0.0)
     assert not queue.put(window(2), 0.01)
-    assert queue.put(end(1), 0.0), "an end takes no place"
-    put = threading.Thread(target=queue.put, args=(window(2), SOON))
+    assert queue.put(end(1), 0.0), "an end does not count towards the capacity"
+    put = threading.Thread(target=queue.put, args=(window(2), DEADLINE))
     put.start()
     assert starts(queue.take(1, 0.0)) == [1]
-    put.join(SOON)
+    put.join(DEADLINE)
     assert not put.is_alive()
     assert starts(list(drain(queue))) == [1, 2]
     assert queue.dropped == 0
 
 
-def test_take_waits_until_something_comes() -> None:
+def test_take_waits_for_an_item() -> None:
     queue = WindowQueue(1)
     taken: list[list[Item]] = []
-    taking = threading.Thread(target=lambda: taken.append(queue.take(4, SOON)))
+    taking = threading.Thread(target=lambda: taken.append(queue.take(4, DEADLINE)))
     taking.start()
     queue.offer(window(1))
-    taking.join(SOON)
+    taking.join(DEADLINE)
     assert [starts(each) for each in taken] == [[1]]
     assert queue.take(4, 0.01) == []
 
@@ -127,36 +127,36 @@ def test_two_threads_lose_nothing() -> None:
 
     def work() -> None:
         while len(got) < count:
-            got.extend(starts(queue.take(4, SOON)))
+            got.extend(starts(queue.take(4, DEADLINE)))
 
     worker = threading.Thread(target=work)
     worker.start()
     for number in range(count):
-        assert queue.put(window(number), SOON)
+        assert queue.put(window(number), DEADLINE)
         assert queue.depth <= 3
-    worker.join(SOON)
+    worker.join(DEADLINE)
     assert got == list(range(count))
 
 
 @pytest.mark.parametrize("waiting", ["put", "take"])
-def test_close_wakes_whoever_waits(waiting: str) -> None:
+def test_close_wakes_a_waiting_thread(waiting: str) -> None:
     queue = WindowQueue(1)
     if waiting == "put":
         queue.offer(window(1))
-        thread = threading.Thread(target=queue.put, args=(window(2), SOON))
+        thread = threading.Thread(target=queue.put, args=(window(2), DEADLINE))
     else:
-        thread = threading.Thread(target=queue.take, args=(1, SOON))
+        thread = threading.Thread(target=queue.take, args=(1, DEADLINE))
     thread.start()
     began = time.monotonic()
     queue.close()
-    thread.join(SOON)
-    assert time.monotonic() - began < SOON / 2
+    thread.join(DEADLINE)
+    assert time.monotonic() - began < DEADLINE / 2
     assert not thread.is_alive()
 
 
-def test_what_is_left_at_close_can_be_taken() -> None:
+def test_items_left_at_close_can_be_taken() -> None:
     queue = WindowQueue(4)
     queue.offer(window(1))
     queue.close()
-    assert starts(queue.take(4, SOON)) == [1]
-    assert queue.take(4, SOON) == []
+    assert starts(queue.take(4, DEADLINE)) == [1]
+    assert queue.take(4, DEADLINE) == []

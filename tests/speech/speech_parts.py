@@ -1,17 +1,20 @@
-"""What the tests of this folder are made of: sounds, blocks of them, and a detector that obeys a script.
+"""Helpers for the tests of `speech/`: audio, blocks of it, and a detector that a test controls.
 
-`Obedient` stands in for the first detector where a test is about the cutting: it calls a frame speech whose samples
-are positive. `numbered` makes such sound, in which every sample tells its own place, so that nothing can be in the
-wrong window unseen.
+`SignDetector` replaces the first detector in tests of the cutting: it calls a frame speech if its samples are positive.
+`numbered` makes such audio, in which the value of every sample says where it belongs, so that a test notices any sample
+in the wrong window.
 """
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 import voiceauthd.demo
@@ -19,21 +22,24 @@ from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.audio.file import read_recording
 from voiceauthd.config.schema import SpeechConfig
 from voiceauthd.speech.segmenter import Segmenter, segment
-from voiceauthd.speech.window import Speech, SpeechBegan, SpeechEnded, Window
+from voiceauthd.speech.window import SpeechBegan, SpeechEnded, SpeechEvent, Window
 
 VOICES = Path(voiceauthd.demo.__file__).parent / "voices"
 FRAME = RATE // 50
 """Samples of a frame of 20 ms, the default."""
 
 CLOCK = 1000.0
-"""When sample 0 was heard, in tests."""
+"""Monotonic time at which sample 0 was captured."""
 
 STEP = 2.0**-23
-"""Between two numbered samples: exact in float32 for 8 million samples, and far from full scale."""
+"""Difference between two numbered samples: exact in float32 for 8 million samples, and far from full scale."""
+
+MAX_SEGMENTER_BYTES = 2_000_000
+"""Memory that two minutes in a segmenter may add: the audio itself is 8 MB, a window with its frames 0.2 MB."""
 
 
-class Obedient:
-    """A first detector that calls positive sound speech."""
+class SignDetector:
+    """A first detector that calls positive samples speech."""
 
     def __init__(self, aggressiveness: int) -> None:
         assert aggressiveness in range(4)
@@ -43,23 +49,23 @@ class Obedient:
 
 
 def numbered(pattern: Iterable[bool], first: int = 0) -> Samples:
-    """A frame for each of `pattern`: positive where it says speech. Sample n is ±(first + n + 1) steps."""
+    """Return one frame per item of `pattern`, positive for speech. Sample n is ±(first + n + 1) steps."""
     signs = np.repeat([1.0 if speech else -1.0 for speech in pattern], FRAME)
     return (signs * (np.arange(len(signs)) + first + 1) * STEP).astype(np.float32)
 
 
 def numbers(samples: Samples) -> NDArray[np.int64]:
-    """The places of numbered samples."""
+    """Return the numbers of numbered samples: their places in the stream."""
     return np.round(np.abs(samples.astype(np.float64)) / STEP).astype(np.int64) - 1
 
 
 def frames(*lengths: float) -> list[bool]:
-    """Seconds of silence, of speech, of silence, … as frames."""
+    """Return a pattern for `numbered`. lengths: seconds of silence, of speech, of silence, and so on."""
     return [bool(index % 2) for index, seconds in enumerate(lengths) for _ in range(round(seconds * RATE / FRAME))]
 
 
 def voice(*names: str, pause: float = 0.0) -> Samples:
-    """Committed recordings of the demo, one behind the other, with room noise of -70 dBFS under all of it."""
+    """Return recordings of the demo one after another, each followed by `pause`, in room noise of -70 dBFS."""
     silence = np.zeros(round(pause * RATE), np.float32)
     pieces = [piece for name in names for piece in (read_recording(VOICES / f"{name}.flac"), silence)]
     speech = np.concatenate((np.zeros(RATE // 2, np.float32), *pieces))
@@ -67,13 +73,13 @@ def voice(*names: str, pause: float = 0.0) -> Samples:
 
 
 def white(seconds: float, dbfs: float, seed: int = 0) -> Samples:
-    """White noise of that root mean square."""
+    """Return white noise whose root mean square is `dbfs`."""
     noise = np.random.default_rng(seed).standard_normal(round(seconds * RATE))
     return (noise * 10.0 ** (dbfs / 20.0)).astype(np.float32)
 
 
 def as_blocks(samples: Samples, cuts: Sequence[int] = (), first: int = 0) -> list[Block]:
-    """Cut at these places, in any order; sample n was heard n / 16000 s after `CLOCK`."""
+    """Split at `cuts`, given in any order. Sample n was captured n / 16000 s after `CLOCK`."""
     bounds = (0, *sorted(cuts), len(samples))
     return [
         Block(samples[begin:end], first + begin, CLOCK + (first + end) / RATE)
@@ -82,22 +88,22 @@ def as_blocks(samples: Samples, cuts: Sequence[int] = (), first: int = 0) -> lis
     ]
 
 
-def every(samples: Samples, length: int) -> list[Block]:
-    """In blocks of equal length."""
+def blocks_of(samples: Samples, length: int) -> list[Block]:
+    """Split into blocks of equal length."""
     return as_blocks(samples, range(length, len(samples), length))
 
 
-def found_in(samples: Samples, segmenter: Segmenter) -> list[Speech]:
-    """In a recording, as one block."""
+def events_in(samples: Samples, segmenter: Segmenter) -> list[SpeechEvent]:
+    """Return what the segmenter finds in `samples`, given as one block."""
     return list(segment(as_blocks(samples), segmenter))
 
 
-def windows(found: Iterable[Speech]) -> list[Window]:
+def windows(found: Iterable[SpeechEvent]) -> list[Window]:
     return [each for each in found if isinstance(each, Window)]
 
 
-def utterances(found: Iterable[Speech]) -> Iterator[tuple[SpeechBegan, list[Window], SpeechEnded]]:
-    """The beginning, the windows and the end of each. Fails if they are not in that order."""
+def utterances(found: Iterable[SpeechEvent]) -> Iterator[tuple[SpeechBegan, list[Window], SpeechEnded]]:
+    """Yield the beginning, the windows and the end of each utterance. Fails if they are in another order."""
     began: SpeechBegan | None = None
     inside: list[Window] = []
     for each in found:
@@ -113,8 +119,8 @@ def utterances(found: Iterable[Speech]) -> Iterator[tuple[SpeechBegan, list[Wind
     assert began is None
 
 
-def same(one: Speech, other: Speech) -> bool:
-    """Equal to the last bit, but for the rounding of the clock."""
+def same(one: SpeechEvent, other: SpeechEvent) -> bool:
+    """Whether two events are equal to the last bit, except for the rounding of the clock."""
     if type(one) is not type(other) or abs(one.captured - other.captured) > 1e-6 or one.start != other.start:
         return False
     if isinstance(one, Window) and isinstance(other, Window):
@@ -128,5 +134,28 @@ def same(one: Speech, other: Speech) -> bool:
 
 
 def unconfirmed(**changes: object) -> SpeechConfig:
-    """The first detector alone."""
+    """Return a configuration with the first detector alone."""
     return SpeechConfig(confirm=False, **changes)  # type: ignore[arg-type]
+
+
+@contextmanager
+def sign_segmenter(config: SpeechConfig | None = None) -> Iterator[Segmenter]:
+    """Make a segmenter for numbered audio, as a context for tests that Hypothesis calls many times."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("voiceauthd.speech.segmenter.FirstGate", SignDetector)
+        yield Segmenter(config or unconfirmed())
+
+
+def two_minutes_of(second: Samples, segmenter: Segmenter) -> tuple[int, int]:
+    """Push the same second 120 times. Return the number of windows cut, and the peak of the memory added in bytes."""
+    for block in range(10):
+        segmenter.push(Block(second, block * RATE, CLOCK + block))
+    tracemalloc.start()
+    try:
+        cut = 0
+        for block in range(10, 130):
+            cut += len(windows(segmenter.push(Block(second.copy(), block * RATE, CLOCK + block))))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    return cut, peak

@@ -1,9 +1,8 @@
-"""Words that are too short for a window of their own: what is joined, what is not, and what is counted."""
+"""Words that are too short for a window of their own: which are joined, which are not, and how speech is counted."""
 
 from __future__ import annotations
 
 import math
-import tracemalloc
 from collections.abc import Sequence
 from itertools import pairwise
 
@@ -14,15 +13,15 @@ from hypothesis import strategies as st
 from speech_parts import (
     CLOCK,
     FRAME,
-    Obedient,
+    MAX_SEGMENTER_BYTES,
     as_blocks,
-    every,
-    found_in,
+    events_in,
     frames,
     numbered,
     numbers,
     same,
-    unconfirmed,
+    sign_segmenter,
+    two_minutes_of,
     utterances,
     voice,
     white,
@@ -31,26 +30,20 @@ from speech_parts import (
 
 from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.config.schema import SpeechConfig
-from voiceauthd.speech.segmenter import JOIN, PAD, PRE_ROLL, WORD, Segmenter
-from voiceauthd.speech.window import Speech, SpeechEnded, Window
+from voiceauthd.speech.segmenter import MAX_JOIN_PAUSE, MIN_WORD, PAD, PRE_ROLL, Segmenter
+from voiceauthd.speech.window import SpeechEnded, SpeechEvent, Window
 
 BEFORE = PRE_ROLL + 0.1 - 0.08
-"""Seconds of an utterance before its first word: the pre-roll and the onset, less the share of it that is voiced."""
-
-
-@pytest.fixture
-def cutter(monkeypatch: pytest.MonkeyPatch) -> Segmenter:
-    monkeypatch.setattr("voiceauthd.speech.segmenter.FirstGate", Obedient)
-    return Segmenter(unconfirmed())
+"""Seconds of an utterance before its first word: the pre-roll and the onset, minus the voiced part of the onset."""
 
 
 def words(count: int, spoken: float = 0.5, pause: float = 1.0) -> Samples:
-    """So many words, each behind a pause, and silence at the end."""
+    """Return `count` words, each after a pause, and silence at the end."""
     return numbered(frames(*[pause, spoken] * count, 2.0))
 
 
 def stretches(samples: Samples) -> list[tuple[float, float]]:
-    """Begin and end, in seconds, of each piece that is contiguous."""
+    """Return start and end, in seconds, of each contiguous piece."""
     places = numbers(samples)
     breaks = np.flatnonzero(np.diff(places) != 1) + 1
     return [(piece[0] / RATE, (piece[-1] + 1) / RATE) for piece in np.split(places, breaks)]
@@ -63,8 +56,8 @@ def spoken_places(samples: Samples) -> set[int]:
 # What is joined
 
 
-def test_words_called_out_one_by_one_are_heard_together(cutter: Segmenter) -> None:
-    found = windows(found_in(words(3), cutter))
+def test_words_called_out_one_by_one_are_joined(cutter: Segmenter) -> None:
+    found = windows(events_in(words(3), cutter))
     assert [window.utterance for window in found] == [2, 3]
     assert stretches(found[0].samples) == [
         pytest.approx((word - BEFORE, word + 0.5 + PAD), abs=1e-4) for word in (1.0, 2.5)
@@ -75,63 +68,59 @@ def test_words_called_out_one_by_one_are_heard_together(cutter: Segmenter) -> No
 
 
 def test_a_joined_window_comes_before_the_end_of_its_last_word(cutter: Segmenter) -> None:
-    *_, before, last = found_in(words(2), cutter)
+    *_, before, last = events_in(words(2), cutter)
     assert isinstance(before, Window)
     assert isinstance(last, SpeechEnded)
     assert before.utterance == last.utterance == 2
     assert before.end == last.start
 
 
-def test_a_joined_window_tells_when_its_first_and_its_last_sample_were_heard(cutter: Segmenter) -> None:
-    (window,) = windows(found_in(words(2), cutter))
+def test_a_joined_window_has_the_times_of_its_first_and_its_last_sample(cutter: Segmenter) -> None:
+    (window,) = windows(events_in(words(2), cutter))
     assert (window.start, window.end) == (numbers(window.samples)[0], numbers(window.samples)[-1] + 1)
-    assert window.captured == pytest.approx(CLOCK + 3.0 + PAD), "not when the hangover was over"
+    assert window.captured == pytest.approx(CLOCK + 3.0 + PAD), "the end of the speech, not of the hangover"
     assert window.began == pytest.approx(CLOCK + 1.0 - BEFORE)
     assert window.duration == pytest.approx(2 * (BEFORE + 0.5 + PAD)), "without the pause"
 
 
-def test_joined_windows_reach_back_no_further_than_a_window(cutter: Segmenter) -> None:
-    found = windows(found_in(words(12), cutter))
+def test_joined_windows_reach_back_no_further_than_a_window_and_count_each_word_once(cutter: Segmenter) -> None:
+    found = windows(events_in(words(12), cutter))
     assert [window.utterance for window in found] == list(range(2, 13))
     assert all(window.duration <= 3.0 for window in found)
     assert found[-1].duration == 3.0
     assert [one.within(other) for one, other in pairwise(found[:3])] == [True, False]
-
-
-def test_every_second_of_words_counts_once(cutter: Segmenter) -> None:
-    found = windows(found_in(words(12), cutter))
     assert sum(window.new_speech for window in found) == pytest.approx(12 * 0.5)
 
 
-def test_very_short_words_wait_until_they_are_worth_a_window(cutter: Segmenter) -> None:
-    found = windows(found_in(words(12, spoken=0.3), cutter))
+def test_very_short_words_wait_until_there_is_enough_speech_for_a_window(cutter: Segmenter) -> None:
+    found = windows(events_in(words(12, spoken=0.3), cutter))
     assert [window.utterance for window in found] == [4, 6, 8, 10, 12]
     assert [window.new_speech for window in found] == pytest.approx([1.2, 0.6, 0.6, 0.6, 0.6])
 
 
-@pytest.mark.parametrize(("spoken", "joined"), [(WORD - 0.02, False), (WORD, True)])
+@pytest.mark.parametrize(("spoken", "joined"), [(MIN_WORD - 0.02, False), (MIN_WORD, True)])
 def test_clicks_and_coughs_are_not_joined(cutter: Segmenter, spoken: float, joined: bool) -> None:
-    found = found_in(words(20, spoken=spoken), cutter)
+    found = events_in(words(20, spoken=spoken), cutter)
     assert len(list(utterances(found))) == 20
     assert bool(windows(found)) == joined
 
 
-def test_a_click_between_two_words_does_not_part_them(cutter: Segmenter) -> None:
-    (window,) = windows(found_in(numbered(frames(1.0, 0.5, 1.0, 0.1, 1.0, 0.5, 1.0)), cutter))
+def test_a_click_between_two_words_does_not_separate_them(cutter: Segmenter) -> None:
+    (window,) = windows(events_in(numbered(frames(1.0, 0.5, 1.0, 0.1, 1.0, 0.5, 1.0)), cutter))
     assert window.utterance == 3
     assert len(stretches(window.samples)) == 2
 
 
 @pytest.mark.parametrize("frame_ms", [20, 30])
-def test_words_of_real_speech_are_heard_together(frame_ms: int) -> None:
-    """Half-second pieces of a recording, a second apart, in a quiet room."""
+def test_words_of_real_speech_are_joined(frame_ms: int) -> None:
+    """Half-second pieces of a recording, one second apart, in a quiet room."""
     segmenter = Segmenter(SpeechConfig(frame_ms=frame_ms))
     speech = voice("ralph-1", "ralph-2")
     sound = white(14.0, -70.0, seed=4)
     for word in range(8):
         piece = speech[round((1.0 + 0.6 * word) * RATE) :][: RATE // 2]
         sound[round((1.0 + 1.5 * word) * RATE) :][: len(piece)] += piece
-    found = found_in(sound, segmenter)
+    found = events_in(sound, segmenter)
     assert len(list(utterances(found))) >= 6
     joined = [window for window in windows(found) if window.end - window.start > len(window.samples)]
     assert len(joined) >= 4
@@ -141,14 +130,14 @@ def test_words_of_real_speech_are_heard_together(frame_ms: int) -> None:
 # What is not
 
 
-@pytest.mark.parametrize(("pause", "joined"), [(JOIN, True), (JOIN + 0.02, False)])
-def test_a_long_pause_parts_words(cutter: Segmenter, pause: float, joined: bool) -> None:
+@pytest.mark.parametrize(("pause", "joined"), [(MAX_JOIN_PAUSE, True), (MAX_JOIN_PAUSE + 0.02, False)])
+def test_a_long_pause_separates_words(cutter: Segmenter, pause: float, joined: bool) -> None:
     sound = numbered(frames(1.0, 0.6, pause + BEFORE + PAD, 0.6, 1.0))
-    assert len(windows(found_in(sound, cutter))) == joined
+    assert len(windows(events_in(sound, cutter))) == joined
 
 
-def test_an_utterance_with_windows_of_its_own_stands_for_itself(cutter: Segmenter) -> None:
-    found = found_in(numbered(frames(1.0, 0.6, 1.0, 1.2, 1.0, 0.6, 1.0)), cutter)
+def test_an_utterance_with_a_window_of_its_own_is_not_joined(cutter: Segmenter) -> None:
+    found = events_in(numbered(frames(1.0, 0.6, 1.0, 1.2, 1.0, 0.6, 1.0)), cutter)
     (window,) = windows(found)
     assert window.utterance == 2
     assert len(stretches(window.samples)) == 1
@@ -178,36 +167,36 @@ def forget_by_broken_sample(segmenter: Segmenter, end: int) -> None:
 @pytest.mark.parametrize(
     "forget", [forget_by_reset, forget_by_flush, forget_by_restart, forget_by_gap, forget_by_broken_sample]
 )
-def test_a_mark_a_gap_or_the_end_of_a_recording_forgets_the_words_before(cutter: Segmenter, forget) -> None:
-    one = numbered(frames(1.0, 0.6, 1.0))
-    cutter.push(Block(one, 0, CLOCK))
-    forget(cutter, len(one))
-    start = len(one) + FRAME
-    sound = numbered(frames(0.4, 0.6, 1.0, 0.6, 1.0), first=start)
-    (window,) = windows(cutter.push(Block(sound, start, CLOCK)))
+def test_words_before_a_reset_a_gap_or_the_end_of_a_recording_are_not_joined(cutter: Segmenter, forget) -> None:
+    before = numbered(frames(1.0, 0.6, 1.0))
+    cutter.push(Block(before, 0, CLOCK))
+    forget(cutter, len(before))
+    start = len(before) + FRAME
+    after = numbered(frames(0.4, 0.6, 1.0, 0.6, 1.0), first=start)
+    (window,) = windows(cutter.push(Block(after, start, CLOCK)))
     assert window.utterance == cutter.utterances == 3
     assert numbers(window.samples).min() >= start
     assert window.new_speech == pytest.approx(1.2)
 
 
 @pytest.mark.parametrize("gap", [True, False])
-def test_a_word_that_lost_sound_cuts_short_is_joined_to_those_before_and_forgotten_with_them(
+def test_a_word_cut_short_by_lost_audio_is_joined_to_those_before_but_to_none_after(
     cutter: Segmenter, gap: bool
 ) -> None:
-    sound = numbered(frames(1.0, 0.6, 1.0, 0.6))
-    found = cutter.push(Block(sound, 0, CLOCK))
-    behind = np.full(FRAME, -0.1 if gap else math.nan, np.float32)
-    (window,) = windows(found + cutter.push(Block(behind, len(sound), CLOCK, gap)))
+    samples = numbered(frames(1.0, 0.6, 1.0, 0.6))
+    found = cutter.push(Block(samples, 0, CLOCK))
+    after = np.full(FRAME, -0.1 if gap else math.nan, np.float32)
+    (window,) = windows(found + cutter.push(Block(after, len(samples), CLOCK, gap)))
     assert window.new_speech == pytest.approx(1.2)
-    again = numbered(frames(0.4, 0.6, 1.0), first=len(sound) + FRAME)
-    assert windows(cutter.push(Block(again, len(sound) + FRAME, CLOCK))) == []
+    again = numbered(frames(0.4, 0.6, 1.0), first=len(samples) + FRAME)
+    assert windows(cutter.push(Block(again, len(samples) + FRAME, CLOCK))) == []
 
 
-# Whatever is said
+# Any speech
 
 
-def tail_after_every_frame(segmenter: Segmenter, blocks: Sequence[Block]) -> list[Speech]:
-    found: list[Speech] = []
+def tail_after_every_block(segmenter: Segmenter, blocks: Sequence[Block]) -> list[SpeechEvent]:
+    found: list[SpeechEvent] = []
     for block in blocks:
         found += segmenter.push(block)
         first, second = segmenter.tail(), segmenter.tail()
@@ -226,68 +215,42 @@ def pattern_of(lengths: list[tuple[int, int]]) -> list[bool]:
 
 @settings(max_examples=25, deadline=None)
 @given(lengths=WORDS, cuts=st.lists(st.integers(1, 20_000), max_size=8))
-def test_joining_does_not_depend_on_blocks_nor_on_looking_at_the_tail(
+def test_joining_depends_neither_on_the_blocks_nor_on_calls_of_tail(
     lengths: list[tuple[int, int]], cuts: list[int]
 ) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("voiceauthd.speech.segmenter.FirstGate", Obedient)
-        sound = numbered(pattern_of(lengths))
-        one, other = Segmenter(unconfirmed()), Segmenter(unconfirmed())
-        whole = one.push(as_blocks(sound)[0]) + one.flush(CLOCK)
-        pieces = tail_after_every_frame(other, as_blocks(sound, [cut for cut in set(cuts) if cut < len(sound)]))
-        assert len(whole) == len(pieces)
-        assert all(same(each, twin) for each, twin in zip(whole, pieces, strict=True))
+    samples = numbered(pattern_of(lengths))
+    with sign_segmenter() as one, sign_segmenter() as other:
+        whole = one.push(as_blocks(samples)[0]) + one.flush(CLOCK)
+        pieces = tail_after_every_block(other, as_blocks(samples, [cut for cut in set(cuts) if cut < len(samples)]))
+    assert len(whole) == len(pieces)
+    assert all(same(each, twin) for each, twin in zip(whole, pieces, strict=True))
 
 
 @settings(max_examples=25, deadline=None)
 @given(lengths=WORDS, share=st.floats(0.0, 1.0))
 def test_the_tail_is_what_flush_would_cut(lengths: list[tuple[int, int]], share: float) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("voiceauthd.speech.segmenter.FirstGate", Obedient)
-        sound = numbered(pattern_of(lengths))
-        segmenter = Segmenter(unconfirmed())
-        segmenter.push(as_blocks(sound[: max(1, round(share * len(sound)))])[0])
+    samples = numbered(pattern_of(lengths))
+    with sign_segmenter() as segmenter:
+        segmenter.push(as_blocks(samples[: max(1, round(share * len(samples)))])[0])
         tail = segmenter.tail()
         cut = windows(segmenter.flush(CLOCK))
-        assert len(cut) == (tail is not None)
-        assert tail is None or same(tail, cut[0])
+    assert len(cut) == (tail is not None)
+    assert tail is None or same(tail, cut[0])
 
 
 @settings(max_examples=25, deadline=None)
 @given(lengths=WORDS)
-def test_no_speech_is_in_two_windows_as_new(lengths: list[tuple[int, int]]) -> None:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("voiceauthd.speech.segmenter.FirstGate", Obedient)
-        heard: set[int] = set()
-        for window in windows(found_in(numbered(pattern_of(lengths)), Segmenter(unconfirmed()))):
-            new = spoken_places(window.samples) - heard
-            assert window.new_speech == pytest.approx(len(new) / RATE)
-            heard |= new
+def test_no_speech_counts_as_new_in_two_windows(lengths: list[tuple[int, int]]) -> None:
+    counted: set[int] = set()
+    with sign_segmenter() as segmenter:
+        found = windows(events_in(numbered(pattern_of(lengths)), segmenter))
+    for window in found:
+        new = spoken_places(window.samples) - counted
+        assert window.new_speech == pytest.approx(len(new) / RATE)
+        counted |= new
 
 
-def test_an_hour_of_words_takes_no_more_memory_than_a_window(cutter: Segmenter) -> None:
-    word = numbered(frames(0.7, 0.3))
-    for block in range(10):
-        cutter.push(Block(word, block * RATE, CLOCK + block))
-    tracemalloc.start()
-    try:
-        cut = 0
-        for block in range(10, 130):
-            cut += len(windows(cutter.push(Block(word.copy(), block * RATE, CLOCK + block))))
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
+def test_words_without_end_take_no_more_memory_than_a_window(cutter: Segmenter) -> None:
+    cut, peak = two_minutes_of(numbered(frames(0.7, 0.3)), cutter)
     assert cut == 60
-    assert peak < 2_000_000  # the sound is 8 MB, a window with its frames 0.2 MB
-
-
-def test_words_in_blocks_of_every_length_give_the_same_windows(cutter: Segmenter) -> None:
-    sound = words(4)
-    whole = found_in(sound, cutter)
-    assert len(windows(whole)) == 3
-    for length in (7, FRAME + 1, 4096):
-        cutter.restart()
-        found = [each for block in every(sound, length) for each in cutter.push(block)]
-        assert [(each.start, each.end) for each in windows(found)] == [
-            (each.start, each.end) for each in windows(whole)
-        ]
+    assert peak < MAX_SEGMENTER_BYTES

@@ -1,4 +1,4 @@
-"""`benchmarks/measure_vad.py` counts right: on a minute of sound in which it is known where the speech is."""
+"""`benchmarks/measure_vad.py`, on a minute of audio in which the places of the speech are known."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import soundfile
-from speech_parts import FRAME, Obedient, unconfirmed, voice, white
+from speech_parts import FRAME, SignDetector, unconfirmed, voice, white
 
 from voiceauthd.audio.block import RATE, Samples
 from voiceauthd.config.schema import SpeechConfig
@@ -28,15 +28,15 @@ def script() -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their annotations up there
+    sys.modules[spec.name] = module  # dataclasses look up their annotations there
     spec.loader.exec_module(module)
     return module
 
 
 @pytest.fixture
-def obedient(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("voiceauthd.speech.segmenter.FirstGate", Obedient)
-    monkeypatch.setattr(script, "FirstGate", Obedient)
+def sign_detector(script: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("voiceauthd.speech.segmenter.FirstGate", SignDetector)
+    monkeypatch.setattr(script, "FirstGate", SignDetector)
 
 
 def write(folder: Path, table: str, *rows: dict[str, str | float]) -> None:
@@ -48,7 +48,7 @@ def write(folder: Path, table: str, *rows: dict[str, str | float]) -> None:
 
 
 def signs(*lengths: float) -> Samples:
-    """Seconds of negative, of positive, of negative, … samples."""
+    """Return samples of constant sign. lengths: seconds of negative samples, of positive ones, and so on."""
     return np.concatenate(
         [np.full(round(each * RATE), 0.1 if index % 2 else -0.1, np.float32) for index, each in enumerate(lengths)]
     )
@@ -56,7 +56,7 @@ def signs(*lengths: float) -> Samples:
 
 @pytest.fixture
 def known(tmp_path: Path) -> Path:
-    """Three clips of two sets; people marked the speech of the first half a second too late."""
+    """Three clips of two kinds. The speech in the first is marked half a second too late."""
     write(tmp_path, "manifest.csv", *({"path": f"{name}.flac"} for name in ("one00", "one01", "two00")))
     write(
         tmp_path,
@@ -71,8 +71,8 @@ def known(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_frames_are_counted_right(script: ModuleType, obedient: None, known: Path) -> None:
-    tallies = script.count(script.clips_with_speech(known), script.BothDetectors(unconfirmed()))
+def test_frames_are_counted_correctly(script: ModuleType, sign_detector: None, known: Path) -> None:
+    tallies = script.count(script.clips_with_speech(known), script.Detectors(unconfirmed()))
     assert list(tallies) == ["one", "two", "all"]
     one, two, pooled = tallies.values()
     assert (one.speech, one.other) == (100 + 50, 150 + 100)
@@ -82,14 +82,18 @@ def test_frames_are_counted_right(script: ModuleType, obedient: None, known: Pat
     for detector in DETECTORS[:-1]:
         assert (one.missed[detector], one.alarms[detector]) == (25, 25)
         assert (two.missed[detector], two.alarms[detector]) == (0, 0)
-    # From 0.22 s before the first word to 0.1 s behind the last.
+    # From 0.22 s before the first word to 0.1 s after the last.
     assert (one.missed["utterance"], one.alarms["utterance"]) == (20, (11 + 25) + (11 + 5))
     assert pooled.missed == one.missed
-    assert pooled.windows == one.windows == 3, "of the first utterance, its tail, and the second one"
+    assert pooled.windows == one.windows == 3, "one of the first utterance, its tail, and one of the second utterance"
 
 
 def test_the_tables_print_the_rates(
-    script: ModuleType, obedient: None, known: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    script: ModuleType,
+    sign_detector: None,
+    known: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     noise = known / "noise"
     write(
@@ -108,7 +112,7 @@ def test_the_tables_print_the_rates(
     assert "two              0     100  webrtcvad 0           -          0.0 %" in lines
     fan, pooled = lines[-2].split(), lines[-1].split()
     assert fan == ["fan", "0.25", *["20.0", "%"] * 5, "22.1", "%", "2", "8.00"]
-    assert pooled[1:] == fan[1:], "babble is speech, and left out"
+    assert pooled[1:] == fan[1:], "babble is speech, and not counted"
 
 
 def test_the_middle_of_a_frame_decides(script: ModuleType) -> None:
@@ -117,13 +121,13 @@ def test_the_middle_of_a_frame_decides(script: ModuleType) -> None:
 
 
 def a_minute() -> tuple[Samples, list[tuple[float, float]]]:
-    """Recordings of the demo in a quiet room, and where they are; each begins with half a second of quiet."""
+    """Return recordings of the demo in a quiet room, and the places of the speech in seconds."""
     sound = white(60.0, -70.0, seed=7)
     places = []
     for start, name in SPOKEN:
         speech = voice(name)
         sound[round(start * RATE) :][: len(speech)] += speech
-        places.append((start + 0.5, start + len(speech) / RATE))
+        places.append((start + 0.5, start + len(speech) / RATE))  # `voice` begins with half a second of quiet
     return sound, places
 
 
@@ -131,18 +135,18 @@ def rates(
     script: ModuleType, detector: object, sound: Samples, places: Sequence[tuple[float, float]]
 ) -> dict[str, float]:
     tally = script.Tally()
-    verdicts = detector.hear(sound)  # type: ignore[attr-defined]
-    tally.add(script.truth(places, len(sound) // FRAME, FRAME), verdicts)
+    detections = detector.detect(sound)  # type: ignore[attr-defined]
+    tally.add(script.truth(places, len(sound) // FRAME, FRAME), detections)
     missed = {f"missed by {name}": count / max(1, tally.speech) for name, count in tally.missed.items()}
     return missed | {f"alarms of {name}": count / tally.other for name, count in tally.alarms.items()}
 
 
-def test_on_a_minute_of_speech_and_quiet_the_rates_are_as_one_would_expect(script: ModuleType) -> None:
-    detector = script.BothDetectors(SpeechConfig())
+def test_the_rates_on_a_minute_of_speech_and_quiet_are_plausible(script: ModuleType) -> None:
+    detector = script.Detectors(SpeechConfig())
     rate = rates(script, detector, *a_minute())
     assert rate["missed by webrtcvad 0"] < 0.1
     assert rate["missed by webrtcvad 0"] <= rate["missed by webrtcvad 3"]
-    assert rate["missed by both"] < 0.2, "its pauses are speech to whoever marks a recording as a whole"
+    assert rate["missed by both"] < 0.2, "the marks count the pauses within a recording as speech"
     assert rate["missed by utterance"] < 0.1
     assert rate["alarms of both"] < 0.01
     assert rate["alarms of utterance"] < 0.05
@@ -151,10 +155,10 @@ def test_on_a_minute_of_speech_and_quiet_the_rates_are_as_one_would_expect(scrip
     assert noise["alarms of both"] == 0.0
 
 
-def test_the_frames_of_both_stages_are_those_that_net_speech_is_counted_from(script: ModuleType) -> None:
+def test_net_speech_is_counted_from_the_frames_of_both_stages(script: ModuleType) -> None:
     sound, _ = a_minute()
-    detector = script.BothDetectors(SpeechConfig(frame_ms=30))
-    verdicts = detector.hear(sound)
-    assert np.sum(verdicts.frames["both"]) * 0.03 == pytest.approx(detector._segmenter.net_speech)
-    assert not (verdicts.frames["both"] & ~verdicts.frames["utterance"]).any()
-    assert verdicts.windows >= len(SPOKEN)
+    detector = script.Detectors(SpeechConfig(frame_ms=30))
+    detections = detector.detect(sound)
+    assert np.sum(detections.frames["both"]) * 0.03 == pytest.approx(detector._segmenter.net_speech)
+    assert not (detections.frames["both"] & ~detections.frames["utterance"]).any()
+    assert detections.windows >= len(SPOKEN)

@@ -1,4 +1,4 @@
-"""Who speaks now, whatever is heard."""
+"""`Tracker`: properties that hold for any windows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from score_parts import ANYTHING, BROKEN, RATIOS, RULE, scores
-from tracking_parts import ANNA, BEN, CLEO, CONFIG, STRANGER, Stage, name_of
+from tracking_parts import ANNA, BEN, CLEO, CONFIG, STRANGER, WindowStream, name_of
 
 from voiceauthd.config.schema import MonitorConfig
 from voiceauthd.scoring.decide import identify, open_set_bound
@@ -18,7 +18,7 @@ from voiceauthd.tracking.tracker import Label, holding_bound
 
 @dataclass(frozen=True)
 class Step:
-    """A window, and perhaps a pause before it. values: cosines; None for a window that was refused or failed."""
+    """A window, and perhaps a pause before it. values: cosines; None if the window was refused or failed."""
 
     values: tuple[float, ...] | None
     seconds: float = 1.5
@@ -32,21 +32,21 @@ STEPS = st.builds(Step, VALUES | st.none(), SPEECH, st.none() | st.sampled_from(
 CONFIGS = st.builds(MonitorConfig, st.floats(0.0, 1.0), st.sampled_from([0.0, 0.7, 1.5, 4.0]))
 
 
-def play(steps: Sequence[Step], config: MonitorConfig) -> tuple[Stage, list[Label | None]]:
-    """The labels, one a step: the one that its window brought about, if any."""
-    stage = Stage(config)
-    stage.begin()
+def play(steps: Sequence[Step], config: MonitorConfig) -> tuple[WindowStream, list[Label | None]]:
+    """Return the stream, and for each step the label that its window led to, if any."""
+    stream = WindowStream(config)
+    stream.begin()
     found = []
     for step in steps:
         if step.pause is not None:
-            stage.pause(step.pause)
-        found.append(stage.miss(step.seconds) if step.values is None else stage.say(step.values, step.seconds))
-    return stage, found
+            stream.pause(step.pause)
+        found.append(stream.unscored(step.seconds) if step.values is None else stream.say(step.values, step.seconds))
+    return stream, found
 
 
 @settings(deadline=None)
 @given(st.lists(STEPS, max_size=30), CONFIGS)
-def test_a_name_is_given_only_by_a_window_that_is_known_to_be_his(steps: list[Step], config: MonitorConfig) -> None:
+def test_a_label_names_only_the_identity_of_its_window(steps: list[Step], config: MonitorConfig) -> None:
     _, found = play(steps, config)
     for step, label in zip(steps, found, strict=True):
         if label is not None and label.recognition is Recognition.KNOWN:
@@ -56,9 +56,7 @@ def test_a_name_is_given_only_by_a_window_that_is_known_to_be_his(steps: list[St
 
 @settings(deadline=None)
 @given(st.lists(WINDOWS, max_size=30), CONFIGS)
-def test_while_somebody_speaks_the_label_never_changes_twice_within_the_dwell(
-    steps: list[Step], config: MonitorConfig
-) -> None:
+def test_during_speech_the_label_never_changes_twice_within_the_dwell(steps: list[Step], config: MonitorConfig) -> None:
     _, found = play(steps, config)
     speech, stands = 0.0, False
     for step, label in zip(steps, found, strict=True):
@@ -70,10 +68,10 @@ def test_while_somebody_speaks_the_label_never_changes_twice_within_the_dwell(
 
 @settings(deadline=None)
 @given(st.lists(STEPS, max_size=30), CONFIGS)
-def test_across_pauses_no_label_has_less_than_the_dwell_unless_silence_ends_it(
+def test_across_pauses_every_label_lasts_for_the_dwell_unless_silence_ends_it(
     steps: list[Step], config: MonitorConfig
 ) -> None:
-    """Counted from the beginning of the window that gave it."""
+    """Counted from the beginning of the window that led to it."""
     _, found = play(steps, config)
     speech, current = 0.0, "nobody"
     for step, label in zip(steps, found, strict=True):
@@ -87,50 +85,50 @@ def test_across_pauses_no_label_has_less_than_the_dwell_unless_silence_ends_it(
 
 @settings(deadline=None)
 @given(st.lists(st.sampled_from([ANNA, BEN, CLEO, STRANGER]), min_size=2, max_size=30), CONFIGS)
-def test_voices_that_alternate_with_every_window_do_not_flicker(
+def test_the_label_does_not_flicker_if_voices_alternate_with_every_window(
     others: list[list[float]], config: MonitorConfig
 ) -> None:
-    """In one breath, that is: who speaks in turn, with pauses, is named in turn."""
+    """Without pauses: people who take turns with pauses between them are named in turn."""
     assume(config.dwell > 1.0)
-    stage = Stage(config)
-    stage.begin()
+    stream = WindowStream(config)
+    stream.begin()
     for other in others:
-        stage.say(ANNA, 1.0)
-        stage.say(other, 1.0)
-    assert stage.told == ["anna"]
+        stream.say(ANNA, 1.0)
+        stream.say(other, 1.0)
+    assert stream.names == ["anna"]
 
 
 @settings(deadline=None)
 @given(st.lists(STEPS, max_size=30), CONFIGS)
-def test_the_same_sound_gives_the_same_labels(steps: list[Step], config: MonitorConfig) -> None:
+def test_the_same_windows_give_the_same_labels(steps: list[Step], config: MonitorConfig) -> None:
     assert play(steps, config)[0].labels == play(steps, config)[0].labels
 
 
 @settings(deadline=None)
 @given(st.lists(st.lists(ANYTHING, min_size=3, max_size=3), max_size=12), st.sampled_from(BROKEN), st.integers(0, 2))
-def test_a_score_that_is_not_a_number_names_nobody(windows: list[list[float]], broken: float, place: int) -> None:
-    stage = Stage()
-    stage.begin()
+def test_a_score_that_is_not_finite_names_nobody(windows: list[list[float]], broken: float, place: int) -> None:
+    stream = WindowStream()
+    stream.begin()
     for values in windows:
-        stage.say([*values[:place], broken, *values[place + 1 :]])
-    assert stage.told == []
+        stream.say([*values[:place], broken, *values[place + 1 :]])
+    assert stream.names == []
 
 
 @settings(deadline=None)
 @given(st.lists(STEPS, max_size=12), st.sampled_from(BROKEN), st.integers(0, 2))
-def test_a_score_that_is_not_a_number_does_not_keep_a_label(steps: list[Step], broken: float, place: int) -> None:
-    stage, _ = play(steps, CONFIG)
-    before = len(stage.labels)
+def test_a_score_that_is_not_finite_does_not_keep_a_label(steps: list[Step], broken: float, place: int) -> None:
+    stream, _ = play(steps, CONFIG)
+    before = len(stream.labels)
     values = list(CLEO)
     values[place] = broken
     for _ in range(3):
-        stage.say(values)
-    assert stage.label == "nobody"
-    assert [name_of(label) for label in stage.labels[before:]] in ([], ["nobody"])
+        stream.say(values)
+    assert stream.label == "nobody"
+    assert [name_of(label) for label in stream.labels[before:]] in ([], ["nobody"])
 
 
 @given(accept=st.floats(0.0, 14.0), below=st.floats(0.0, 14.0), share=st.floats(0.0, 1.0), count=st.integers(1, 99))
-def test_the_holding_bound_is_never_below_the_one_to_reject_at_nor_above_the_other(
+def test_the_holding_bound_is_between_the_reject_bound_and_the_open_set_bound(
     accept: float, below: float, share: float, count: int
 ) -> None:
     for rule in (RULE, RATIOS):

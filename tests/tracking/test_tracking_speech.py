@@ -1,4 +1,4 @@
-"""Who speaks now, on recorded speech: turns of two enrolled people and a stranger, from samples to labels."""
+"""`Tracker` on recorded speech: turns of two enrolled people and a stranger, from samples to labels."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from voiceauthd.speech.window import SpeechBegan, SpeechEnded, Window
 from voiceauthd.tracking.tracker import Label, Tracker
 
 PAUSE = 1.0
-"""Seconds between two turns. Shorter than the dwell: the label goes from one person to the next."""
+"""Seconds between two turns. Shorter than the dwell, so the label goes directly from one person to the next."""
 
-TURN = 5.0
-"""Seconds of a turn, at most, to keep this short."""
+MAX_TURN = 5.0
+"""Seconds of a turn, to keep the test short."""
 
-TALKS = [("librispeech-other", 0, 1), ("arabic-sc", 0, 3)]
-"""Source, and which two of its enrolled people talk. The stranger is another of them, who is not enrolled here."""
+CONVERSATIONS = [("librispeech-other", 0, 1), ("arabic-sc", 0, 3)]
+"""Source, and which two of its people are enrolled and talk. The stranger is another one, who is not enrolled."""
 
 
-class Remembering:
-    """An embedder that embeds each clip once: the same talk is judged by several rules."""
+class CachingEmbedder:
+    """An embedder that embeds each clip only once, because several rules judge the same conversation."""
 
     def __init__(self, embedder: Embedder) -> None:
         self.model = embedder.model
@@ -51,8 +51,8 @@ class Remembering:
 
 
 @functools.cache
-def embedder() -> Remembering:
-    return Remembering(load_embedder(ModelConfig(name="campplus", cache=campplus_cache(), threads=1)))
+def embedder() -> CachingEmbedder:
+    return CachingEmbedder(load_embedder(ModelConfig(name="campplus", cache=campplus_cache(), threads=1)))
 
 
 def read(path: Path) -> Samples:
@@ -71,8 +71,8 @@ def enrolled(folder: Path, name: str, files: str) -> Profile:
     return Profile(name, new_uid(), 1, None, embedder().model, exemplars, timestamp(), timestamp())
 
 
-def talk(source: str, one: int, other: int) -> tuple[list[Profile], Samples, list[str]]:
-    """Two people who are enrolled, what is said, and who says it, in turn."""
+def conversation(source: str, one: int, other: int) -> tuple[list[Profile], Samples, list[str]]:
+    """Return the profiles of two people, the audio, and the name of the speaker of each turn."""
     folder = development_speech()
     people = [row for row in rows(folder, "enroll.csv") if row["source"] == source]
     tests: dict[str, list[str]] = {}
@@ -83,28 +83,28 @@ def talk(source: str, one: int, other: int) -> tuple[list[Profile], Samples, lis
     a, b = people[one], people[other]
     stranger = next(row for row in people if row not in (a, b))
     turns = [(a, 0), (b, 0), (a, 1), (stranger, 0)]
-    sound = [quiet(1.0)]
+    pieces = [quiet(1.0)]
     for person, number in turns:
-        sound += [read(folder / tests[person["enroll_id"]][number])[: round(TURN * RATE)], quiet(PAUSE)]
+        pieces += [read(folder / tests[person["enroll_id"]][number])[: round(MAX_TURN * RATE)], quiet(PAUSE)]
     profiles = [enrolled(folder, row["enroll_id"], row["files"]) for row in (a, b)]
-    spoken = ["somebody" if person is stranger else person["enroll_id"] for person, _ in turns]
-    return profiles, np.concatenate([*sound, quiet(2.0)]), spoken
+    speakers = ["somebody" if person is stranger else person["enroll_id"] for person, _ in turns]
+    return profiles, np.concatenate([*pieces, quiet(2.0)]), speakers
 
 
-def hear(sound: Samples, tracker: Tracker, recogniser: Recogniser, config: Config) -> list[Label]:
-    """Every label, to the end of the sound."""
-    blocks = [Block(sound[at : at + 1600], at, (at + 1600) / RATE) for at in range(0, len(sound), 1600)]
+def labels_of(samples: Samples, tracker: Tracker, recogniser: Recogniser, config: Config) -> list[Label]:
+    """Return every label up to the end of the audio."""
+    blocks = [Block(samples[at : at + 1600], at, (at + 1600) / RATE) for at in range(0, len(samples), 1600)]
     labels: list[Label | None] = []
-    for found in segment(blocks, Segmenter(config.speech)):
-        match found:
+    for event in segment(blocks, Segmenter(config.speech)):
+        match event:
             case Window():
-                (result,) = recogniser.recognise([found])
+                (result,) = recogniser.recognise([event])
                 assert isinstance(result, ScoredWindow)
-                labels.append(tracker.hear(result.window, result.scores, result.identified))
+                labels.append(tracker.add_scored(result.window, result.scores, result.identified))
             case SpeechBegan():
-                labels.append(tracker.began(found))
+                labels.append(tracker.speech_began(event))
             case SpeechEnded():
-                labels.append(tracker.ended(found))
+                labels.append(tracker.speech_ended(event))
     assert tracker.expires is not None
     labels.append(tracker.silence())
     return [label for label in labels if label is not None]
@@ -115,20 +115,20 @@ def backend_of(kind: str, speakers: list[str]) -> Backend:
         return NO_BACKEND
     shipped = shipped_backend(embedder().model)
     if shipped.calibration is None:
-        pytest.skip("no calibration of CAM++ comes with the package")
+        pytest.skip("the package contains no calibration of CAM++")
     return shipped.without(speakers)
 
 
 @pytest.mark.parametrize("kind", ["cosines", "ratios"])
-@pytest.mark.parametrize(("source", "one", "other"), TALKS)
+@pytest.mark.parametrize(("source", "one", "other"), CONVERSATIONS)
 def test_the_label_follows_a_conversation_and_does_not_flicker(source: str, one: int, other: int, kind: str) -> None:
-    profiles, sound, spoken = talk(source, one, other)
+    profiles, samples, speakers = conversation(source, one, other)
     config = Config()
     backend = backend_of(kind, [profile.name for profile in profiles])
     rule = make_policies(config, embedder().threshold, backend)[MONITOR].rule
     assert rule.calibrated == (kind == "ratios")
     recogniser = Recogniser(embedder(), make_gallery(profiles, embedder().model, backend), rule, config.gate)
-    labels = hear(sound, Tracker(rule, config.monitor), recogniser, config)
+    labels = labels_of(samples, Tracker(rule, config.monitor), recogniser, config)
     names = [label.identity or {"unknown": "somebody"}.get(label.recognition.value) for label in labels]
-    assert names == [*spoken, None]
+    assert names == [*speakers, None]
     assert [label.since for label in labels] == sorted(label.since for label in labels)

@@ -1,4 +1,4 @@
-"""Sound for a tracker without sound: windows, pauses and utterances, one behind the other."""
+"""Feeds a tracker with windows, pauses and utterances, without audio."""
 
 from __future__ import annotations
 
@@ -16,14 +16,19 @@ from voiceauthd.tracking.tracker import Label, Tracker
 
 CONFIG = MonitorConfig(hysteresis=0.5, dwell=1.5)
 HOLDING = 0.4
-"""Half-way from `RULE`'s bound of 0.5 to the one to reject at, 0.3."""
+"""The bound for keeping a label: half-way from `RULE`'s bound of 0.5 to its reject bound, 0.3."""
 
 ANNA, BEN, CLEO = [0.8, 0.1, 0.1], [0.1, 0.8, 0.1], [0.1, 0.1, 0.8]
 STRANGER = [0.1, 0.1, 0.1]
 
 
-class Stage:
-    """Sound that goes on: windows one behind the other, pauses, utterances. Each method returns the new label."""
+class WindowStream:
+    """A stream of consecutive windows, pauses and utterances. Each method returns the new label, if it changed.
+
+    place   seconds since the beginning
+    labels  all new labels so far
+    names   their names, as in `name_of`
+    """
 
     def __init__(self, config: MonitorConfig = CONFIG, rule: Rule = RULE) -> None:
         self.tracker = Tracker(rule, config)
@@ -36,31 +41,31 @@ class Stage:
         return name_of(self.tracker.label)
 
     @property
-    def told(self) -> list[str]:
+    def names(self) -> list[str]:
         return [name_of(label) for label in self.labels]
 
     def begin(self) -> Label | None:
         self.utterance += 1
-        return self._tell(self.tracker.began(SpeechBegan(self.utterance, self._sample, self.place)))
+        return self._record(self.tracker.speech_began(SpeechBegan(self.utterance, self._sample, self.place)))
 
     def end(self) -> Label | None:
-        return self._tell(self.tracker.ended(SpeechEnded(self.utterance, self._sample, self.place, 1.0)))
+        return self._record(self.tracker.speech_ended(SpeechEnded(self.utterance, self._sample, self.place, 1.0)))
 
     def pause(self, seconds: float) -> Label | None:
-        """The utterance ends, and the next one begins."""
+        """End the utterance, and begin the next one after `seconds`."""
         self.end()
         self.place += seconds
         return self.begin()
 
     def say(self, values: Sequence[float], seconds: float = 1.5, net_speech: float = 1.5) -> Label | None:
-        return self.compared(scores(values), seconds, net_speech)
+        return self.scored(scores(values), seconds, net_speech)
 
-    def compared(self, found: Sequence[Score], seconds: float = 1.5, net_speech: float = 1.5) -> Label | None:
+    def scored(self, found: Sequence[Score], seconds: float = 1.5, net_speech: float = 1.5) -> Label | None:
         identified = identify(found, net_speech, 1.0, self.tracker.rule)
-        return self._tell(self.tracker.hear(self.window(seconds), found, identified))
+        return self._record(self.tracker.add_scored(self.window(seconds), found, identified))
 
-    def miss(self, seconds: float = 1.5) -> Label | None:
-        return self._tell(self.tracker.miss(self.window(seconds)))
+    def unscored(self, seconds: float = 1.5) -> Label | None:
+        return self._record(self.tracker.add_unscored(self.window(seconds)))
 
     def window(self, seconds: float) -> Window:
         cut = window(seconds, at=self.place)
@@ -71,7 +76,7 @@ class Stage:
     def _sample(self) -> int:
         return round(self.place * RATE)
 
-    def _tell(self, label: Label | None) -> Label | None:
+    def _record(self, label: Label | None) -> Label | None:
         if label is not None:
             self.labels.append(label)
             assert label == self.tracker.label
@@ -83,9 +88,9 @@ def name_of(label: Label) -> str:
     return label.identity or {"unknown": "somebody", "undecided": "nobody"}[label.recognition.value]
 
 
-def speaking(*windows: Sequence[float], config: MonitorConfig = CONFIG, rule: Rule = RULE) -> Stage:
-    stage = Stage(config, rule)
-    stage.begin()
+def speaking(*windows: Sequence[float], config: MonitorConfig = CONFIG, rule: Rule = RULE) -> WindowStream:
+    stream = WindowStream(config, rule)
+    stream.begin()
     for values in windows:
-        stage.say(values)
-    return stage
+        stream.say(values)
+    return stream

@@ -1,4 +1,4 @@
-"""A block of sound, the form in which every source delivers what it hears."""
+"""`Block`, the piece of audio that every source delivers, and `Source`, the interface of the sources."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 RATE = 16_000
-"""Samples a second of everything behind a source: both models and both voice activity detectors are made for it."""
+"""Samples per second of all audio that a source delivers: the models and both voice activity detectors need it."""
 
 Samples = NDArray[np.float32]
 """Shape (n,), mono, full scale ±1.0."""
@@ -17,11 +17,11 @@ Samples = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """`samples` as a source delivered them, in order and without gaps unless `gap` says otherwise.
+    """Consecutive samples from a source, in order and without gaps unless `gap` is set.
 
-    start     samples at 16 kHz since the source was first opened, before this block
-    captured  seconds on `time.monotonic()`'s clock at which the last sample was heard
-    gap       sound was lost just before this block (an overflow, a device that was reopened)
+    start     number of samples at 16 kHz before this block, since the source was first opened
+    captured  when the last sample was captured, in seconds on the clock of `time.monotonic()`
+    gap       audio was lost just before this block (an overflow, or a reopened device)
     """
 
     samples: Samples
@@ -33,9 +33,9 @@ class Block:
 class Source(Protocol):
     """Where samples come from. One thread owns a source; only `close` may be called from another.
 
-    live       sound that is not read in time is lost, so a full queue must drop; False: the source waits
+    live       audio that is not read in time is lost, so a full queue must drop windows; False: the source waits
     held_open  the source must be read from start to end (a pipe); False: it may be closed while nobody needs it
-    finite     the source ends by itself
+    finite     the source ends on its own
     """
 
     live: bool
@@ -44,27 +44,27 @@ class Source(Protocol):
 
     @property
     def description(self) -> str:
-        """What this source is, for a person: "microphone 'pulse' at 48000 Hz, 1 channel"."""
+        """The source in words, such as "microphone 'pulse' at 48000 Hz, 1 channel"."""
         ...
 
     @property
     def overflows(self) -> int:
-        """How often sound was lost because it was not read in time, since the source was made."""
+        """How often audio was lost because it was not read in time, since the source was created."""
         ...
 
     def open(self) -> None:
-        """Raises `SourceError` if no sound can be had. May be called again after `close`."""
+        """Start delivering audio. May be called again after `close`. Raises `SourceError` if there is none."""
         ...
 
     def read(self, timeout: float, at_least: float = 0.0) -> Block | None:
-        """The next block, or None if none came within `timeout` seconds, or when closed.
+        """Return the next block, or None after `timeout` seconds without one, or when closed.
 
-        at_least: seconds of sound worth waking for, 0.2 at most; a source may give less. While nobody speaks,
-        0.2 costs half as much of a core as 0; while somebody does, 0 hears the end of the speech sooner.
+        at_least: seconds of audio worth waking up for, at most 0.2; a source may deliver less. While nobody speaks,
+        0.2 costs half as much CPU as 0; while somebody speaks, 0 detects the end of the speech sooner.
         Raises `EOFError` at the end of a finite source and `SourceError` when the device is lost.
         """
         ...
 
     def close(self) -> None:
-        """Stops listening. Safe to call twice, and on a source that was never opened."""
+        """Stop delivering audio. Safe to call twice, and on a source that was never opened."""
         ...

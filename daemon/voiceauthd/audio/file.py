@@ -1,4 +1,4 @@
-"""Recordings: WAV, FLAC, OGG, MP3 and whatever else libsndfile reads, of any rate and any number of channels."""
+"""Recordings: WAV, FLAC, OGG, MP3 and the other formats of libsndfile, at any rate, with any number of channels."""
 
 from __future__ import annotations
 
@@ -17,21 +17,20 @@ from voiceauthd.audio.resample import MAX_RATE, MIN_RATE, Resampler
 from voiceauthd.audio.wakeup import Wakeup
 from voiceauthd.errors import AudioError
 
-MAX_RECORDING = 600.0
-"""Seconds. The longest recording that is read into memory at once: 10 minutes are 38 MB."""
+MAX_RECORDING_SECONDS = 600.0
+"""The longest recording that is read into memory at once: 10 minutes take 38 MB."""
 
 MAX_CHANNELS = 64
-"""More channels than any recorder has: a damaged header, which would ask for that much memory."""
+"""No recorder has more; a header that claims more is damaged, and would allocate that much memory."""
 
 MAX_LAG = 0.25
-"""Seconds that a real-time reader may be late and catch up. When it is later than that, the sound has waited for it,
-and is heard that much later."""
+"""Seconds that a real-time reader may be late and still catch up. If it is later, playback is postponed."""
 
 Pace = Literal["realtime", "fast"]
 
 
 class FileSource:
-    """A `Source` that plays a recording, block by block; it is never in memory as a whole.
+    """A `Source` that plays a recording block by block, without loading it all into memory.
 
     It waits for its reader, so nothing is dropped. `open` after `close` plays it again from the beginning.
     """
@@ -41,7 +40,7 @@ class FileSource:
     finite = True
 
     def __init__(self, path: Path, block_ms: int, pace: Pace) -> None:
-        """pace: "realtime" gives each block when it would be heard, from the first `read` on; "fast" when asked."""
+        """pace: "realtime" delivers each block when it is due, counted from the first `read`; "fast" at once."""
         self._path = path
         self._block_ms = block_ms
         self._pace = pace
@@ -49,40 +48,41 @@ class FileSource:
         self._wakeup = Wakeup()
         self._start = 0
         self._gap = False
-        self._origin = 0.0  # monotonic time at which sample 0 of this playing is heard
+        self._origin = 0.0  # monotonic time at which sample 0 of this playback is due
         self._played = 0
-        self._held: Samples | None = None
+        self._not_due: Samples | None = None  # samples already read from the file, whose time has not come
 
     @property
     def description(self) -> str:
         """Such as "recording 'talk.flac' in real time"."""
-        return f"recording {str(self._path)!r} {'in real time' if self._pace == 'realtime' else 'as fast as can be'}"
+        pace = "in real time" if self._pace == "realtime" else "as fast as possible"
+        return f"recording {str(self._path)!r} {pace}"
 
     @property
     def overflows(self) -> int:
-        """Always 0: a recording waits."""
+        """Always 0: a recording waits for its reader."""
         return 0
 
     def open(self) -> None:
-        """Raises `AudioError` if the file is missing, unreadable, empty, or no recording."""
+        """Start from the beginning. Raises `AudioError` if the file is missing, unreadable, empty or not audio."""
         self.close()
         self._wakeup.clear()
         self._recording = Recording(self._path, self._block_ms)
         self._gap = self._start > 0
         self._origin = 0.0
         self._played = 0
-        self._held = None
+        self._not_due = None
 
     def read(self, timeout: float, at_least: float = 0.0) -> Block | None:
-        """The next block, or None if it would not be heard within `timeout` seconds, or when closed.
+        """Return the next block, or None if it is not due within `timeout` seconds, or when closed.
 
         Raises `EOFError` at the end and `AudioError` where the file is damaged.
         """
         recording = self._recording
         if recording is None:
             return None
-        samples = recording.next() if self._held is None else self._held
-        self._held = samples
+        samples = recording.next() if self._not_due is None else self._not_due
+        self._not_due = samples
         captured = now = time.monotonic()
         if self._pace == "realtime":
             duration = (self._played + len(samples)) / RATE
@@ -93,42 +93,42 @@ class FileSource:
             if not self._wakeup.sleep_until(min(captured, now + timeout)) or time.monotonic() < captured:
                 return None
         block = Block(samples, self._start, captured, self._gap)
-        self._held = None
+        self._not_due = None
         self._start += len(samples)
         self._played += len(samples)
         self._gap = False
         return block
 
     def close(self) -> None:
-        """Stops playing. Ends a `read` that waits in another thread."""
-        self._recording = None  # the descriptor closes with the last reference, which a reading thread may hold
+        """Stop playing, and end a `read` that waits in another thread."""
+        self._recording = None  # the descriptor closes with the last reference, which a reading thread may still hold
         self._wakeup.set()
 
 
 class Recording:
-    """A file that was opened and is known to be a recording, read forwards as 16 kHz mono."""
+    """An open audio file, read from start to end as 16 kHz mono."""
 
     def __init__(self, path: Path, block_ms: int) -> None:
-        """Raises `AudioError` that says what is wrong with the file and what to do."""
+        """Open the file. Raises `AudioError`, which says what is wrong with the file and what to do."""
         self._path = path
         self._descriptor = _open(path)
         try:
             self._file = soundfile.SoundFile(self._descriptor, closefd=False)
         except soundfile.LibsndfileError as error:
             os.close(self._descriptor)
-            raise AudioError(f"{path}: not audio ({_reason(error)}): give WAV, FLAC, OGG or MP3") from error
+            raise AudioError(f"{path}: not audio ({_reason(error)}): use WAV, FLAC, OGG or MP3") from error
         except BaseException:
             os.close(self._descriptor)
             raise
-        # soundfile seeks to where it is after each read of a file that can seek. That tears MP3 frames apart: a third
-        # to two thirds of a tone's level was lost. It also believes the length that the header of a torn file claims.
+        # After each read of a seekable file, soundfile seeks to the current position. That breaks MP3 decoding: a
+        # tone lost a third to two thirds of its level. It also trusts the length in the header of a truncated file.
         self._file.seekable = lambda: False
         rate, channels = self._file.samplerate, self._file.channels
         if not (MIN_RATE <= rate <= MAX_RATE and channels <= MAX_CHANNELS):
             raise AudioError(f"{path}: not usable audio ({rate} Hz, {channels} channels): its header may be damaged")
         self._resampler = Resampler(rate, channels)
         self._frames: NDArray[np.float32] = np.zeros((max(1, rate * block_ms // 1000), channels), dtype=np.float32)
-        self._read = 0
+        self._frames_read = 0
         self._ended = False
 
     def __del__(self) -> None:
@@ -137,34 +137,37 @@ class Recording:
             os.close(self._descriptor)
 
     def next(self) -> Samples:
-        """The next samples, at least one. Raises `EOFError` at the end, and `AudioError` for damage or no sound."""
+        """Return the next samples, at least one.
+
+        Raises `EOFError` at the end, and `AudioError` for a damaged file or one without any samples.
+        """
         while not self._ended:
             try:
                 frames = self._file.read(out=self._frames)
             except soundfile.LibsndfileError as error:
                 raise AudioError(f"{self._path}: damaged after {self._seconds:.2f} s ({_reason(error)})") from error
             if not np.isfinite(frames).all():
-                raise AudioError(f"{self._path}: samples that are not numbers after {self._seconds:.2f} s: damaged")
-            self._read += len(frames)
+                raise AudioError(f"{self._path}: damaged after {self._seconds:.2f} s (samples that are not numbers)")
+            self._frames_read += len(frames)
             self._ended = len(frames) < len(self._frames)
             samples = self._resampler.push(frames)
             if self._ended:
                 samples = np.concatenate((samples, self._resampler.flush()))
-            if self._read == 0:
-                raise AudioError(f"{self._path}: no sound in it, or cut off so that none is left: record it again")
+            if self._frames_read == 0:
+                raise AudioError(f"{self._path}: contains no audio, perhaps because it was cut off: record it again")
             if len(samples) > 0:
                 return samples
         raise EOFError(f"{self._path}: the end of the recording")
 
     @property
     def _seconds(self) -> float:
-        return self._read / float(self._file.samplerate)
+        return self._frames_read / float(self._file.samplerate)
 
 
 def read_recording(path: Path) -> Samples:
-    """A whole recording as 16 kHz mono, shape (n,), resampled exactly as a `FileSource` does.
+    """Return a whole recording as 16 kHz mono, shape (n,), resampled exactly as `FileSource` does it.
 
-    Raises `AudioError` as `FileSource` does, and, reason `too_long`, for more than `MAX_RECORDING` seconds.
+    Raises `AudioError` as `FileSource` does, and with reason `too_long` if it is longer than `MAX_RECORDING_SECONDS`.
     """
     recording = Recording(path, block_ms=100)
     pieces: list[Samples] = []
@@ -175,25 +178,25 @@ def read_recording(path: Path) -> Samples:
         except EOFError:
             return np.concatenate(pieces)
         total += len(pieces[-1])
-        if total > MAX_RECORDING * RATE:
-            raise AudioError(f"{path}: longer than {MAX_RECORDING / 60:.0f} minutes: cut it", "too_long")
+        if total > MAX_RECORDING_SECONDS * RATE:
+            raise AudioError(f"{path}: longer than {MAX_RECORDING_SECONDS / 60:.0f} minutes: cut it", "too_long")
 
 
 def _open(path: Path) -> int:
-    """A descriptor of a regular file with something in it. Raises `AudioError`."""
+    """Return a descriptor of a regular, non-empty file. Raises `AudioError` for anything else."""
     try:
         # Without O_NONBLOCK, opening a named pipe would wait for its writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as error:
         raise AudioError(f"{path}: no such file: check the path") from error
     except PermissionError as error:
-        raise AudioError(f"{path}: not readable by this user: change its permissions, or copy it") from error
+        raise AudioError(f"{path}: this user may not read it: change its permissions, or copy it") from error
     except (OSError, ValueError) as error:
         raise AudioError(f"{path}: cannot be opened ({getattr(error, 'strerror', None) or error})") from error
     status = os.fstat(descriptor)
     problem = None
     if stat.S_ISDIR(status.st_mode):
-        problem = "a folder: give a recording in it"
+        problem = "a folder: name a recording in it"
     elif not stat.S_ISREG(status.st_mode):
         problem = "not a regular file: pipe raw PCM into standard input instead (source `-`)"
     elif status.st_size == 0:

@@ -1,4 +1,4 @@
-"""The ring between PortAudio's thread and the reader: one producer, one consumer, no lock."""
+"""The ring buffer between PortAudio's thread and the reader: one producer, one consumer, no lock."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from numpy.typing import NDArray
 from voiceauthd.audio.wakeup import Wakeup
 
 MAX_AGE = 0.5
-"""Seconds. A driver that claims that what it delivers was heard longer ago than this is not believed."""
+"""Seconds. If a driver reports that its frames are older than this when it delivers them, the report is ignored."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class CapturedFrames:
-    """What one callback brought, or several in a row without loss between them: frames of shape (n, channels), when
-    the last was heard (monotonic seconds), and whether sound was lost just before."""
+    """The frames of one callback, or of several in a row without loss between them.
+
+    frames    shape (n, channels)
+    captured  when the last frame was captured, in seconds on the monotonic clock
+    gap       audio was lost just before these frames
+    """
 
     frames: NDArray[np.float32]
     captured: float
@@ -26,10 +30,10 @@ class CapturedFrames:
 
 
 class Ring:
-    """Slots of one callback's frames each, allocated once.
+    """A fixed number of slots, each for the frames of one callback, allocated once.
 
-    `put` and `finish` run in PortAudio's thread, `take` in the reader's. Each counter has one writer, and the slot is
-    filled before the counter that shows it moves; the interpreter's own lock orders the two.
+    `put` and `finish` run in PortAudio's thread, `take` in the reader's. Each counter has one writer, and a slot is
+    filled before the counter that publishes it changes; the interpreter's lock keeps these two in order.
     """
 
     def __init__(self, slots: int, frames: int, channels: int, rate: float) -> None:
@@ -45,7 +49,7 @@ class Ring:
         self._gaps = [False] * slots
         self._put = 0
         self._taken = 0
-        self._enough = 1
+        self._wake_at = 1  # filled slots at which the reader is woken
         self._gap = False
         self._overflows = 0
         self._finished = False
@@ -53,17 +57,17 @@ class Ring:
 
     @property
     def overflows(self) -> int:
-        """How often PortAudio or a full ring lost sound."""
+        """How often PortAudio or a full ring lost frames."""
         return self._overflows
 
     @property
     def finished(self) -> bool:
-        """No more callbacks will come."""
+        """Whether no more callbacks will come."""
         return self._finished
 
     # PortAudio's objects come through cffi and have no types.
     def put(self, data: Any, frames: int, timing: Any, status: Any) -> None:  # noqa: ANN401
-        """PortAudio's callback: copies, notes the time, wakes the reader. Never raises, never waits."""
+        """PortAudio's callback: copy the frames, note the time, wake the reader. Never raises, never waits."""
         if status.input_overflow:
             self._overflows += 1
             self._gap = True
@@ -80,29 +84,31 @@ class Ring:
         self._gaps[slot] = self._gap
         self._gap = False
         self._put += 1
-        if self._put - self._taken >= self._enough:
+        if self._put - self._taken >= self._wake_at:
             self._wakeup.set()
 
     def finish(self) -> None:
-        """PortAudio's end of the stream: stopped, or the device is gone."""
+        """PortAudio's notice that the stream has ended: it was stopped, or the device is gone."""
         self._finished = True
         self._wakeup.set()
 
     def release(self) -> None:
-        """Ends a `wait`, this one and all to come. From any thread."""
+        """End the current `wait` and all later ones. May be called from any thread."""
         self._released = True
         self._wakeup.set()
 
     def wait(self, slots: int, timeout: float) -> None:
-        """Waits until `slots` callbacks' frames are there, the stream has ended, or the reader is released; `timeout`
-        seconds at most. The fewer wake-ups, the less a quiet room costs."""
-        self._enough = slots
-        self._wakeup.clear()  # before what it announces is looked at: what comes later sets it again
+        """Wait up to `timeout` seconds until `slots` slots are filled, the stream has ended, or `release` is called.
+
+        The fewer wake-ups, the less CPU a quiet room costs.
+        """
+        self._wake_at = slots
+        self._wakeup.clear()  # before the counters are read, so that a later `set` is not lost
         if self._put - self._taken < slots and not self._finished and not self._released:
             self._wakeup.wait(timeout)
 
     def take(self, slots: int = 1) -> CapturedFrames | None:
-        """The oldest frames, copied: of `slots` callbacks at most, none from beyond a loss; None if none wait."""
+        """Return a copy of the oldest frames, of at most `slots` callbacks and up to the next gap; None if empty."""
         last = min(self._put, self._taken + slots)
         if last == self._taken:
             return None
@@ -113,6 +119,6 @@ class Ring:
                 break
             taken.append(slot)
         frames = np.concatenate([self._frames[slot, : self._sizes[slot]] for slot in taken])
-        heard = CapturedFrames(frames, self._captured[taken[-1]], self._gaps[taken[0]])
+        captured = CapturedFrames(frames, self._captured[taken[-1]], self._gaps[taken[0]])
         self._taken += len(taken)
-        return heard
+        return captured

@@ -1,4 +1,4 @@
-"""Which source a configuration means."""
+"""`make_source`: the source that the configuration names."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ STANDARD_INPUT = "-"
 
 
 def make_source(audio: AudioConfig) -> Source:
-    """The source that `audio.source` names, not yet open: "microphone", "-" for raw PCM on standard input, or a file.
+    """Return the source, not yet open, for `audio.source`: "microphone", "-" (raw PCM on standard input), or a file.
 
-    A file that is called "microphone" is "./microphone". Raises nothing: `open` tells what is wrong with a source.
+    A file named "microphone" must be written "./microphone". Raises nothing: `open` reports what is wrong.
     """
     if audio.source == MICROPHONE:
         return Microphone(audio.device, audio.block_ms, audio.stall)

@@ -1,4 +1,4 @@
-"""Raw PCM from a pipe: signed 16-bit little-endian, 16 kHz, mono, as `arecord -f S16_LE -r 16000 -t raw` gives it."""
+"""Raw PCM from a pipe: signed 16-bit little-endian, 16 kHz, mono, as `arecord -f S16_LE -r 16000 -t raw` writes it."""
 
 from __future__ import annotations
 
@@ -6,15 +6,10 @@ import os
 import stat
 import time
 
-import numpy as np
-
 from voiceauthd.audio.block import RATE, Block
+from voiceauthd.audio.pcm import SAMPLE_BYTES, from_pcm16
 from voiceauthd.audio.wakeup import Wakeup
 from voiceauthd.errors import SourceError
-
-SAMPLE_BYTES = 2
-FULL_SCALE = 32768.0
-"""What 1.0 is in signed 16-bit PCM: -32768 is -1.0 exactly, and the highest value is one step below 1.0."""
 
 EXAMPLE = "arecord -q -f S16_LE -r 16000 -c 1 -t raw | voiceauth run --source -"
 
@@ -22,15 +17,15 @@ EXAMPLE = "arecord -q -f S16_LE -r 16000 -c 1 -t raw | voiceauth run --source -"
 class PcmSource:
     """A `Source` that reads raw PCM from a descriptor, which it neither opens nor closes.
 
-    A pipe is live: its writer loses sound when it is not read. A file that is redirected into it waits. A writer that
-    pauses is no device that is lost; the source just has nothing to give.
+    A pipe is live: its writer loses audio when it is not read. A redirected file waits. A writer that pauses does not
+    count as a lost device; there is just nothing to read.
     """
 
     held_open = True
     finite = True
 
     def __init__(self, descriptor: int, block_ms: int) -> None:
-        """descriptor: 0 for standard input. block_ms: length of a block."""
+        """descriptor: 0 for standard input. block_ms: length of a block in milliseconds."""
         self._descriptor = descriptor
         self._block_bytes = RATE * block_ms // 1000 * SAMPLE_BYTES
         self._wakeup = Wakeup()
@@ -49,25 +44,25 @@ class PcmSource:
 
     @property
     def overflows(self) -> int:
-        """Always 0: what the writer loses is not seen here."""
+        """Always 0: audio that the writer loses cannot be noticed here."""
         return 0
 
     def open(self) -> None:
-        """Raises `SourceError` if no sound can come from there: a closed descriptor, a terminal, a folder."""
+        """Start reading. Raises `SourceError` if the descriptor is closed, a terminal or a folder."""
         try:
             folder = stat.S_ISDIR(os.fstat(self._descriptor).st_mode)
         except OSError as error:
-            raise SourceError(f"{self.description}: closed; pipe sound into it: {EXAMPLE}") from error
+            raise SourceError(f"{self.description}: closed; pipe audio into it: {EXAMPLE}") from error
         if folder or os.isatty(self._descriptor):
             what = "a folder" if folder else "a terminal"
-            raise SourceError(f"{self.description}: this is {what}; pipe sound into it: {EXAMPLE}")
+            raise SourceError(f"{self.description}: this is {what}; pipe audio into it: {EXAMPLE}")
         self._wakeup.clear()
         self._gap = self._start > 0
         self._pending.clear()
         self._is_open = True
 
     def read(self, timeout: float, at_least: float = 0.0) -> Block | None:
-        """The next block, or None if none was whole within `timeout` seconds, or when closed.
+        """Return the next block, or None if none was complete within `timeout` seconds, or when closed.
 
         The last block may be shorter; a single byte after it is dropped. Raises `EOFError` when the writer has ended,
         and `SourceError` if the descriptor cannot be read.
@@ -86,7 +81,7 @@ class PcmSource:
         return None
 
     def close(self) -> None:
-        """Stops reading. Ends a `read` that waits in another thread."""
+        """Stop reading, and end a `read` that waits in another thread."""
         self._is_open = False
         self._wakeup.set()
 
@@ -102,10 +97,10 @@ class PcmSource:
 
     def _block(self) -> Block:
         size = min(len(self._pending), self._block_bytes) // SAMPLE_BYTES * SAMPLE_BYTES
-        pcm = np.frombuffer(bytes(self._pending[:size]), dtype="<i2")
+        samples = from_pcm16(bytes(self._pending[:size]))
         del self._pending[:size]
-        block = Block(pcm.astype(np.float32) / np.float32(FULL_SCALE), self._start, time.monotonic(), self._gap)
-        self._start += len(pcm)
+        block = Block(samples, self._start, time.monotonic(), self._gap)
+        self._start += len(samples)
         self._gap = False
         return block
 

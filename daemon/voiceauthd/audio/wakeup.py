@@ -1,4 +1,4 @@
-"""How one thread wakes another that waits for sound, without a lock."""
+"""`Wakeup`, with which one thread wakes another that waits for audio, without a lock."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import time
 
 
 class Wakeup:
-    """A pipe to oneself: `set` never blocks and may be called from any thread, an audio callback included.
+    """A pipe within the process: `set` never blocks and may be called from any thread, even from an audio callback.
 
-    The descriptors live as long as anything refers to this object, so a late callback never writes into a descriptor
-    that somebody else has got meanwhile.
+    The descriptors stay open as long as anything refers to this object, so a late callback never writes to a descriptor
+    that has been reused for something else.
     """
 
     def __init__(self) -> None:
@@ -22,14 +22,14 @@ class Wakeup:
         os.close(self._writer)
 
     def set(self) -> None:
-        """Ends a `wait`, this one or the next."""
+        """End the current `wait`, or the next one."""
         try:
             os.write(self._writer, b"\0")
         except BlockingIOError:
-            pass  # full of earlier calls, which wake just as well
+            pass  # the pipe is full of earlier calls, which wake the reader just as well
 
     def clear(self) -> None:
-        """Forgets all calls of `set` so far."""
+        """Forget all calls of `set` so far."""
         try:
             while len(os.read(self._reader, 4096)) == 4096:
                 pass
@@ -37,9 +37,9 @@ class Wakeup:
             pass
 
     def wait(self, timeout: float, also: int | None = None) -> bool:
-        """Waits `timeout` seconds at most for `set`, or for the descriptor `also` to have something to read.
+        """Wait at most `timeout` seconds for `set`, or for the descriptor `also` to become readable.
 
-        Returns whether `also` is readable (or at its end, or broken: a read will tell).
+        Returns whether `also` is readable (or at its end, or broken: reading it will show).
         """
         poll = select.poll()
         poll.register(self._reader, select.POLLIN)
@@ -49,7 +49,7 @@ class Wakeup:
         return any(descriptor == also for descriptor, _ in ready)
 
     def sleep_until(self, due: float) -> bool:
-        """Sleeps until `due` on `time.monotonic()`'s clock. Returns False if `set` came before."""
+        """Sleep until `due` on the clock of `time.monotonic()`. Returns False if `set` was called before."""
         while (remaining := due - time.monotonic()) > 0.0:
             poll = select.poll()
             poll.register(self._reader, select.POLLIN)

@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""A description of the machine that the measurements were taken on."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ PACKAGES = ("torch", "transformers", "numpy", "silero-vad", "webrtcvad-wheels", 
 
 
 def describe_machine() -> dict[str, str]:
-    """Processor, memory, system and software, a line each. What cannot be found out is "unknown"."""
+    """Processor, memory, system and software, one line each; "unknown" where it cannot be determined."""
     return {
         "processor": f"{_processor()}, {len(os.sched_getaffinity(0))} cores for this process",
         "memory": _memory(),
@@ -24,7 +24,7 @@ def describe_machine() -> dict[str, str]:
 
 
 def load_average() -> float:
-    """Processes that ran or wanted to, over the last minute."""
+    """The average number of runnable processes over the last minute."""
     return round(os.getloadavg()[0], 2)
 
 

@@ -1,16 +1,18 @@
-"""The models that are measured: what is in the cache, and WavLM with random weights, whose speed is the same."""
+"""The models that are measured: those in the cache, and WavLM with random weights, whose speed is the same."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from voiceauthd.config.load import find_config, load_config
 from voiceauthd.config.schema import ModelConfig
-from voiceauthd.demo.stage import models_folder
-from voiceauthd.embed.cache import find
+from voiceauthd.embed.cache import default_folder, find
 from voiceauthd.embed.manifest import CAMPPLUS
+from voiceauthd.errors import ConfigError
 
 WAVLM_BASE = "wavlm-base-random"
 WAVLM_TINY = "wavlm-tiny-random"
@@ -18,7 +20,7 @@ WAVLM_TINY = "wavlm-tiny-random"
 RANDOM_NOTE = "random weights: speed only"
 
 _SIZES: Mapping[str, Mapping[str, Any]] = {
-    # config.json of microsoft/wavlm-base-sv; what is not here is WavLMConfig's own default there too.
+    # config.json of microsoft/wavlm-base-sv, without the values that are WavLMConfig's defaults.
     WAVLM_BASE: {
         "hidden_size": 768,
         "num_hidden_layers": 12,
@@ -48,7 +50,7 @@ _SIZES: Mapping[str, Mapping[str, Any]] = {
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model that is measured. `name` as the configuration takes it; `note` says what its figures are good for."""
+    """A model that is measured. `name`: as in the configuration. `note`: what its results are good for."""
 
     label: str
     name: str
@@ -56,50 +58,59 @@ class Model:
 
     @property
     def config(self) -> ModelConfig:
-        """On the processor, with one thread."""
+        """On the CPU, with one thread."""
         return ModelConfig(name=self.name, device="cpu", threads=1, cache=models_folder())
 
 
 class Models:
-    """Models by name; those with random weights are written to `folder` when they are first asked for."""
+    """Models by name. Those with random weights are written to `folder` on first use."""
 
-    def __init__(self, chosen: str | None, folder: Path, say: Callable[[str], None]) -> None:
-        """chosen: what the daemon runs; None: CAM++ if it is in the cache, else the tiny one."""
+    def __init__(self, chosen: str | None, folder: Path, progress: Callable[[str], None]) -> None:
+        """chosen: the model that the daemon runs; None: CAM++ if it is in the cache, else the tiny WavLM."""
         self._chosen = chosen
         self._folder = folder
-        self._say = say
+        self._progress = progress
 
     def chosen(self) -> Model:
-        """What the daemon runs."""
+        """The model that the daemon runs."""
         if self._chosen is not None:
             return self.named(self._chosen)
         campplus = self.campplus()
         return campplus if campplus is not None else self.named(WAVLM_TINY)
 
     def campplus(self) -> Model | None:
-        """CAM++; None if it is not in the cache."""
+        """CAM++, or None if it is not in the cache."""
         return None if find(CAMPPLUS, None, models_folder()) is None else Model(CAMPPLUS, CAMPPLUS)
 
     def named(self, name: str) -> Model:
-        """The model of that name, which is not looked for yet."""
+        """The model of that name. Whether the cache holds it is not checked here."""
         if name not in _SIZES:
             return Model(name, name)
         folder = self._folder / name
         if not folder.exists():
-            self._say(f"making {name}")
+            self._progress(f"making {name}")
             write_random_wavlm(folder, name)
         return Model(name, str(folder), RANDOM_NOTE)
 
 
+def models_folder() -> Path:
+    """The configured model cache; the default one if the user's configuration is invalid."""
+    try:
+        configured = load_config(find_config(None, os.environ)).model.cache
+    except ConfigError:
+        configured = None
+    return configured if configured is not None else default_folder()
+
+
 def random_wavlm_config(name: str) -> Any:  # noqa: ANN401  transformers has no types
-    """The configuration of `wavlm-base-random` or `wavlm-tiny-random`, a `transformers.WavLMConfig`."""
+    """The `transformers.WavLMConfig` of `wavlm-base-random` or `wavlm-tiny-random`."""
     from transformers import WavLMConfig
 
     return WavLMConfig(**_SIZES[name])
 
 
 def write_random_wavlm(folder: Path, name: str) -> None:
-    """Writes a `WavLMForXVector` checkpoint with random weights as transformers does. Nothing is downloaded."""
+    """Write a `WavLMForXVector` checkpoint with random weights, as transformers does. Downloads nothing."""
     import torch
     from transformers import WavLMForXVector
     from transformers.utils import logging

@@ -1,4 +1,4 @@
-"""What a measurement says: figures with the number of runs behind them, held against their targets."""
+"""Measurements with their number of runs, compared with their targets."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ Number = int | float
 
 
 class NotMeasuredError(VoiceauthError):
-    """Something that a measurement needs is not on this machine. No failure: the report says so."""
+    """This machine lacks something that a measurement needs. Not a failure: the report says so."""
 
     reason = "not_measured"
     exit_code = ExitCode.OK
 
 
 @dataclass(frozen=True, slots=True)
-class Figure:
+class Measurement:
     """One line of the report.
 
     value   None: it could not be measured, and `note` says why
-    runs    measurements behind it
-    target  it should be at most this; None for a figure that nothing was promised about
+    runs    number of values behind it
+    target  the largest good value; None if there is no target
     """
 
     name: str
@@ -38,7 +38,7 @@ class Figure:
 
     @property
     def verdict(self) -> str:
-        """ "met" or "missed"; empty without a target. What is not a number misses."""
+        """ "met" or "missed"; empty without a target. NaN misses."""
         if self.target is None or self.value is None:
             return ""
         return "met" if self.value <= self.target else "missed"
@@ -49,31 +49,31 @@ class Figure:
         return asdict(self) | {"value": value, "verdict": self.verdict or None}
 
 
-def median(name: str, values: Sequence[float], unit: str, target: Number | None = None, note: str = "") -> Figure:
-    """The median of `values`. None of them: not measured."""
+def median(name: str, values: Sequence[float], unit: str, target: Number | None = None, note: str = "") -> Measurement:
+    """The median of `values`; not measured if there are none."""
     value = float(np.median(values)) if len(values) else None
-    return Figure(name, value, unit, len(values), target, note)
+    return Measurement(name, value, unit, len(values), target, note)
 
 
 def percentile(
-    name: str, values: Sequence[float], share: float, unit: str, target: Number | None = None, note: str = ""
-) -> Figure:
-    """The value that `share` percent of `values` lie below, between the two nearest in proportion."""
-    value = float(np.percentile(values, share)) if len(values) else None
-    return Figure(name, value, unit, len(values), target, note)
+    name: str, values: Sequence[float], percent: float, unit: str, target: Number | None = None, note: str = ""
+) -> Measurement:
+    """The value that `percent` of `values` lie below, with linear interpolation."""
+    value = float(np.percentile(values, percent)) if len(values) else None
+    return Measurement(name, value, unit, len(values), target, note)
 
 
-def table(figures: Sequence[Figure]) -> list[str]:
-    """The figures as aligned lines."""
+def table(measurements: Sequence[Measurement]) -> list[str]:
+    """The measurements as aligned lines."""
     rows = [
         (
-            figure.name,
-            f"{amount(figure.value)} {figure.unit}" if figure.value is not None else "not measured",
-            f"n {figure.runs}" if figure.value is not None else "",
-            f"at most {amount(figure.target)} {figure.unit}: {figure.verdict}" if figure.verdict else "",
-            figure.note,
+            each.name,
+            f"{amount(each.value)} {each.unit}" if each.value is not None else "not measured",
+            f"n {each.runs}" if each.value is not None else "",
+            f"at most {amount(each.target)} {each.unit}: {each.verdict}" if each.verdict else "",
+            each.note,
         )
-        for figure in figures
+        for each in measurements
     ]
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(4)]
     return [
@@ -83,7 +83,7 @@ def table(figures: Sequence[Figure]) -> list[str]:
 
 
 def amount(value: Number | None) -> str:
-    """A number with about three digits, never in powers of ten."""
+    """A number with about three digits, never with an exponent."""
     if value is None:
         return "-"
     if isinstance(value, int):

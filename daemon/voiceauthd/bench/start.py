@@ -1,4 +1,4 @@
-"""How long a daemon takes to be there, and a client to have its answer."""
+"""How long a daemon takes to start, and a client to get its answer."""
 
 from __future__ import annotations
 
@@ -6,45 +6,44 @@ import subprocess
 import sys
 import time
 
-from voiceauthd.bench.child_daemon import ChildDaemon
+from voiceauthd.bench.context import BenchContext
 from voiceauthd.bench.models import WAVLM_BASE
-from voiceauthd.bench.report import Figure, median
-from voiceauthd.bench.setting import Setting
+from voiceauthd.bench.report import Measurement, median
 from voiceauthd.errors import VoiceauthError
 
-CALL_LIMIT = 60.0
+COMMAND_LIMIT = 60.0
 """Seconds for one command."""
 
-_IMPORT = "import time; t = time.perf_counter(); import voiceauthd.client; print(time.perf_counter() - t)"
+_TIMED_IMPORT = "import time; t = time.perf_counter(); import voiceauthd.client; print(time.perf_counter() - t)"
 
 
-def measure_start(setting: Setting) -> list[Figure]:
-    """From the making of the process. What was read from the disk before is in memory still."""
-    figures: list[Figure] = []
-    chosen, wavlm = setting.models.chosen(), setting.models.named(WAVLM_BASE)
+def measure_start(context: BenchContext) -> list[Measurement]:
+    """From the creation of the process. Files that were read before are in the page cache."""
+    measurements: list[Measurement] = []
+    chosen, wavlm = context.models.chosen(), context.models.named(WAVLM_BASE)
     for model in [chosen] if chosen.name == wavlm.name else [chosen, wavlm]:
         accepting, ready = [], []
-        for number in range(setting.effort.starts):
-            setting.say(f"start: {model.label}, {number + 1} of {setting.effort.starts}")
-            with ChildDaemon(setting.folder, model, {"source": "-"}) as child:
-                accepting.append(child.wait_socket())
-                ready.append(child.wait_ready())
+        for number in range(context.effort.starts):
+            context.progress(f"start: {model.label}, {number + 1} of {context.effort.starts}")
+            with context.daemon(model, {"source": "-"}) as daemon:
+                accepting.append(daemon.wait_socket())
+                ready.append(daemon.wait_ready())
         note = "warm disk cache" + (f"; {model.note}" if model.note else "")
-        figures.append(median(f"{model.label}, until the socket accepts", accepting, "s", note=note))
-        figures.append(median(f"{model.label}, until it is ready", ready, "s", note=note))
-    return figures
+        measurements.append(median(f"{model.label}, until the socket accepts", accepting, "s", note=note))
+        measurements.append(median(f"{model.label}, until it is ready", ready, "s", note=note))
+    return measurements
 
 
-def measure_client(setting: Setting) -> list[Figure]:
-    """Whole processes, beside Python itself in the same run."""
+def measure_client(context: BenchContext) -> list[Measurement]:
+    """Whole processes, next to Python itself in the same run."""
     status, bare, imports = [], [], []
-    with ChildDaemon(setting.folder, setting.models.chosen(), {"source": "-"}) as child:
-        child.wait_ready()
-        for number in range(setting.effort.calls):
-            setting.say(f"client: {number + 1} of {setting.effort.calls}")
-            bare.append(_run("-c", "pass")[0])
-            status.append(_run("-m", "voiceauthd.cli.main", "status", "--socket", child.socket)[0])
-            imports.append(1000.0 * float(_run("-c", _IMPORT)[1]))
+    with context.daemon(context.models.chosen(), {"source": "-"}) as daemon:
+        daemon.wait_ready()
+        for number in range(context.effort.calls):
+            context.progress(f"client: {number + 1} of {context.effort.calls}")
+            bare.append(_run_python("-c", "pass")[0])
+            status.append(_run_python("-m", "voiceauthd.cli.main", "status", "--socket", daemon.socket)[0])
+            imports.append(1000.0 * float(_run_python("-c", _TIMED_IMPORT)[1]))
     extra = [whole - python for whole, python in zip(status, bare, strict=True)]
     return [
         median("voiceauth status, whole process", status, "ms", note="python -m voiceauthd.cli.main status"),
@@ -54,18 +53,19 @@ def measure_client(setting: Setting) -> list[Figure]:
     ]
 
 
-def _run(*words: str) -> tuple[float, str]:
-    """Milliseconds that a fresh interpreter takes, and what it prints."""
+def _run_python(*words: str) -> tuple[float, str]:
+    """Run a fresh interpreter. Return the milliseconds it took, and its output."""
     began = time.perf_counter()
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, *words],
         capture_output=True,
         text=True,
-        timeout=CALL_LIMIT,
+        timeout=COMMAND_LIMIT,
         check=False,
         stdin=subprocess.DEVNULL,
     )
     took = 1000.0 * (time.perf_counter() - began)
-    if done.returncode != 0:
-        raise VoiceauthError(f"python {' '.join(words)} ended with {done.returncode}: {done.stderr.strip()[-200:]}")
-    return took, done.stdout
+    if result.returncode != 0:
+        ending = f"exit code {result.returncode}: {result.stderr.strip()[-200:]}"
+        raise VoiceauthError(f"python {' '.join(words)} ended with {ending}")
+    return took, result.stdout

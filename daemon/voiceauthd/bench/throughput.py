@@ -1,4 +1,4 @@
-"""Speech from a file, as fast as the daemon takes it: how much work a second of speech is, and how much memory."""
+"""Speech from a file, as fast as the daemon reads it: CPU time per second of speech, and memory."""
 
 from __future__ import annotations
 
@@ -8,32 +8,32 @@ from pathlib import Path
 import soundfile
 
 from voiceauthd.audio.block import RATE
-from voiceauthd.bench.child_daemon import ChildDaemon
+from voiceauthd.bench.context import BenchContext
 from voiceauthd.bench.models import WAVLM_BASE, Model
+from voiceauthd.bench.monitor_client import MonitorClient
 from voiceauthd.bench.process_usage import memory, usage
-from voiceauthd.bench.report import Figure, median
-from voiceauthd.bench.setting import Setting
-from voiceauthd.bench.sound import Monitor, continuous_speech
+from voiceauthd.bench.report import Measurement, median
+from voiceauthd.bench.synthetic_audio import continuous_speech
 from voiceauthd.client import Client
 
-MINUTE = 60.0
+SPEED_SECONDS = 60.0
 """Seconds of speech for the real-time factor."""
 
-MEMORY_SPEECH = 15.0
-"""Seconds of speech for the peak of the memory: enough windows to fill a batch."""
+MEMORY_SECONDS = 15.0
+"""Seconds of speech for the peak memory: enough windows to fill a batch."""
 
-WORK_LIMIT = 600.0
-"""Seconds in which a file must have been worked off: ten times real time."""
+FINISH_LIMIT = 600.0
+"""Seconds for the daemon to process the file: ten times real time."""
 
 
 @dataclass(frozen=True, slots=True)
-class Played:
+class FileRun:
     """One file through one daemon.
 
     wall     seconds from the first listener to the end of the file
-    cpu      seconds on a processor meanwhile, of all threads
-    cut      windows, and `dropped` of them
-    loaded   MiB in memory before, `peak` at the most until the end
+    cpu      CPU seconds of all threads in that time
+    cut      number of windows; `dropped`: how many of them were dropped
+    loaded   MiB of memory before; `peak`: the maximum until the end
     """
 
     wall: float
@@ -44,63 +44,63 @@ class Played:
     peak: float
 
 
-def measure_realtime(setting: Setting) -> list[Figure]:
-    """Seconds of work for a second of speech. Under 1 it keeps up."""
-    figures: list[Figure] = []
-    file = _speech(setting, MINUTE)
-    for model, plays in _models(setting, setting.effort.plays):
-        played = []
-        for number in range(plays):
-            setting.say(f"realtime: {model.label}, {number + 1} of {plays}")
-            played.append(play(setting.folder, model, file))
-        wall = [one.wall / MINUTE for one in played]
-        cpu = [one.cpu / MINUTE for one in played]
-        figures += [
+def measure_realtime(context: BenchContext) -> list[Measurement]:
+    """Seconds of work per second of speech. Below 1 the daemon keeps up."""
+    measurements: list[Measurement] = []
+    file = _speech_file(context, SPEED_SECONDS)
+    for model, count in _models(context, context.effort.file_runs):
+        runs = []
+        for number in range(count):
+            context.progress(f"realtime: {model.label}, {number + 1} of {count}")
+            runs.append(run_file(context, model, file))
+        wall = [run.wall / SPEED_SECONDS for run in runs]
+        cpu = [run.cpu / SPEED_SECONDS for run in runs]
+        measurements += [
             median(f"{model.label}, elapsed", wall, "s a second of speech", note=model.note),
             median(f"{model.label}, on processors", cpu, "s a second of speech"),
-            Figure(f"{model.label}, windows cut from {MINUTE:.0f} s", played[-1].cut, "windows", plays),
-            Figure(f"{model.label}, windows dropped", max(one.dropped for one in played), "windows", plays, 0),
+            Measurement(f"{model.label}, windows cut from {SPEED_SECONDS:.0f} s", runs[-1].cut, "windows", count),
+            Measurement(f"{model.label}, windows dropped", max(run.dropped for run in runs), "windows", count, 0),
         ]
-    return figures
+    return measurements
 
 
-def measure_memory(setting: Setting) -> list[Figure]:
-    """Of the whole process: Python, torch, the voice activity detectors and the model."""
-    figures: list[Figure] = []
-    file = _speech(setting, MEMORY_SPEECH)
-    for model, _ in _models(setting, 1):
-        setting.say(f"memory: {model.label}")
-        played = play(setting.folder, model, file)
-        figures += [
-            Figure(f"{model.label}, loaded", played.loaded, "MiB", 1, note=model.note),
-            Figure(f"{model.label}, peak", played.peak, "MiB", 1, note="of loading and of batches of speech"),
+def measure_memory(context: BenchContext) -> list[Measurement]:
+    """Memory of the whole process: Python, torch, the voice activity detectors and the model."""
+    measurements: list[Measurement] = []
+    file = _speech_file(context, MEMORY_SECONDS)
+    for model, _ in _models(context, 1):
+        context.progress(f"memory: {model.label}")
+        run = run_file(context, model, file)
+        measurements += [
+            Measurement(f"{model.label}, loaded", run.loaded, "MiB", 1, note=model.note),
+            Measurement(f"{model.label}, peak", run.peak, "MiB", 1, note="of loading and of batches of speech"),
         ]
-    return figures
+    return measurements
 
 
-def play(folder: Path, model: Model, file: Path) -> Played:
-    """Plays `file` through a new daemon, to its end."""
-    with ChildDaemon(folder, model, {"source": str(file), "pace": "fast"}) as child:
-        child.wait_ready()
-        loaded, _ = memory(child.pid)
-        before = usage(child.pid)
-        with Monitor(child.socket) as monitor:
-            monitor.wait_for_source("ended", limit=WORK_LIMIT)
-            used = usage(child.pid).since(before)
-        _, peak = memory(child.pid)
-        with Client(child.socket) as client:
+def run_file(context: BenchContext, model: Model, file: Path) -> FileRun:
+    """Process `file` to its end with a new daemon."""
+    with context.daemon(model, {"source": str(file), "pace": "fast"}) as daemon:
+        daemon.wait_ready()
+        loaded, _ = memory(daemon.pid)
+        before = usage(daemon.pid)
+        with MonitorClient(daemon.socket) as monitor:
+            monitor.wait_for_source("ended", limit=FINISH_LIMIT)
+            used = usage(daemon.pid).since(before)
+        _, peak = memory(daemon.pid)
+        with Client(daemon.socket) as client:
             status = client.call("Status")
-    return Played(used.at, used.cpu, int(status["windows"]["cut"]), int(status["queue"]["dropped"]), loaded, peak)
+    return FileRun(used.at, used.cpu, int(status["windows"]["cut"]), int(status["queue"]["dropped"]), loaded, peak)
 
 
-def _models(setting: Setting, runs: int) -> list[tuple[Model, int]]:
-    """What the daemon runs, and WavLM at its full size, once: it takes half a minute a minute."""
-    chosen = setting.models.chosen()
-    wavlm = setting.models.named(WAVLM_BASE)
+def _models(context: BenchContext, runs: int) -> list[tuple[Model, int]]:
+    """The chosen model, and WavLM base once: it takes half a minute for a minute of speech."""
+    chosen = context.models.chosen()
+    wavlm = context.models.named(WAVLM_BASE)
     return [(chosen, runs)] if chosen.name == wavlm.name else [(chosen, runs), (wavlm, 1)]
 
 
-def _speech(setting: Setting, seconds: float) -> Path:
-    file = setting.folder / f"speech-{seconds:.0f}.wav"
+def _speech_file(context: BenchContext, seconds: float) -> Path:
+    file = context.folder / f"speech-{seconds:.0f}.wav"
     soundfile.write(file, continuous_speech(seconds), RATE, subtype="PCM_16")
     return file

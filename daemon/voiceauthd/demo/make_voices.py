@@ -1,21 +1,21 @@
-"""Makes the voices of `voiceauth demo`: two people, two strangers, a conversation, two verifications.
+"""Makes the recordings of `voiceauth demo`: two people, two strangers, a conversation, two verifications.
 
     .venv/bin/python -m voiceauthd.demo.make_voices [FOLDER]
 
-Nobody's real voice is in them: flite (Debian package `flite`) speaks the sentences below, and the same version of it
-gives the same samples every time. The result is committed, 16 kHz mono 16-bit FLAC, and ships with the package, so
-the demo needs no flite; run this again only to change what is said.
+All voices are synthetic: flite (Debian package `flite`) speaks the sentences below, and the same version of it gives
+the same samples every time. The result, 16 kHz mono 16-bit FLAC, is committed and ships with the package, so the demo
+does not need flite; run this only to change the sentences.
 
-`script.json`, next to the recordings, tells the demo what to do with them. All files are relative to it:
+`script.json`, next to the recordings, describes their use. Its file names are relative to it:
 
-    people         name -> list of files, one a take, for enrolment
-    conversation   list of turns in order: `file`; `speaker`, a name from `people` or null for somebody who is not
-                   enrolled; `pause`, seconds of silence before the turn; `voice` and `text`, for the curious
-    verifications  list of trials: `file`; `claim`, the name that is claimed; `speaker` as above; `outcome`, what must
-                   come out of it, "accept" or "reject"
+    people         name -> list of files to enrol, one take each
+    conversation   list of turns in order: `file`; `speaker`, a name from `people` or null for a stranger; `pause`,
+                   seconds of silence before the turn; `voice` and `text`, for information only
+    verifications  list of trials: `file`; `claim`, the claimed name; `speaker` as above; `outcome`, the right one,
+                   "accept" or "reject"
 """
 
-# ruff: noqa: T201 (a script that a person runs tells them what it made)
+# ruff: noqa: T201 (a script prints its results)
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from voiceauthd.bench.synthetic_audio import VOICES
+
 RATE = 16_000
-"""Samples a second: flite's four voices and the daemon agree on it, so nothing is resampled."""
+"""Samples a second, of flite's voices as well as the daemon: nothing is resampled."""
 
 LEVEL_DBFS = -26.0
-"""Root mean square of every recording: the usual level of speech in a recording, far from clipping."""
+"""Root mean square of every recording: a usual level of recorded speech, far from clipping."""
 
-SILENCE = 0.001
-"""Full scale 1.0. flite is quieter than this (-60 dBFS) only before the first and after the last sound."""
+MAX_SILENCE = 0.001
+"""Of full scale (-60 dBFS). flite is quieter than this only before the speech and after it."""
 
 MARGIN = RATE // 10
-"""Samples kept around the speech: 0.1 s, so that no onset is cut off."""
-
-FOLDER = Path(__file__).with_name("voices")
+"""Samples kept before and after the speech: 0.1 s, so that no onset is cut off."""
 
 PEOPLE = {"Ralph": "rms", "Susan": "slt"}
+"""Name to flite voice."""
 
 TAKES = {
     "Ralph": (
@@ -62,7 +63,7 @@ TAKES = {
     ),
 }
 
-# Who speaks (None: not enrolled), with which voice, the pause before it in seconds, and what is said.
+# Speaker (None: a stranger), voice, pause before the turn in seconds, text.
 CONVERSATION = (
     ("Ralph", "rms", 0.9, "Good evening, Susan. Where did you put the piano?"),
     ("Susan", "slt", 0.9, "In the front room, but first the door had to come off its hinges."),
@@ -74,22 +75,22 @@ CONVERSATION = (
     ("Susan", "slt", 0.9, "My daughter begins on Monday, and I may try a few notes myself."),
 )
 
-# The file, whose voice it is, the name that is claimed, what must come out of it, and what is said.
-OPEN_UP = "It is me again. Open the workshop, and switch on the lamp above the bench."
+VERIFICATION_TEXT = "It is me again. Open the workshop, and switch on the lamp above the bench."
+# File, voice, claimed name, right outcome, text.
 VERIFICATIONS = (
-    ("verify-ralph.flac", "rms", "Ralph", "accept", OPEN_UP),
-    ("verify-stranger.flac", "kal16", "Ralph", "reject", OPEN_UP),
+    ("verify-ralph.flac", "rms", "Ralph", "accept", VERIFICATION_TEXT),
+    ("verify-stranger.flac", "kal16", "Ralph", "reject", VERIFICATION_TEXT),
 )
 
 
 def speak(voice: str, text: str) -> NDArray[np.float32]:
-    """`text` as flite says it, silence trimmed to `MARGIN`, at `LEVEL_DBFS`. Shape (n,), 16 kHz, full scale 1.0."""
+    """Speak `text` with flite, trimmed to `MARGIN`, at `LEVEL_DBFS`. Shape (n,), 16 kHz, full scale 1.0."""
     with tempfile.NamedTemporaryFile(suffix=".wav") as file:
         subprocess.run(["flite", "-voice", voice, "-t", text, "-o", file.name], check=True)
         samples, rate = soundfile.read(file.name, dtype="float32")
     if rate != RATE or samples.ndim != 1:
         raise SystemExit(f"flite's voice {voice} gave {rate} Hz and shape {samples.shape}, not {RATE} Hz mono")
-    loud = np.flatnonzero(np.abs(samples) > SILENCE)
+    loud = np.flatnonzero(np.abs(samples) > MAX_SILENCE)
     samples = samples[max(0, loud[0] - MARGIN) : loud[-1] + MARGIN]
     samples *= 10 ** (LEVEL_DBFS / 20) / np.sqrt(np.mean(samples**2))
     peak = float(np.abs(samples).max())
@@ -100,7 +101,7 @@ def speak(voice: str, text: str) -> NDArray[np.float32]:
 
 
 def write(path: Path, voice: str, text: str) -> float:
-    """Writes one recording and gives its length in seconds."""
+    """Write one recording. Return its length in seconds."""
     samples = speak(voice, text)
     # compression_level 1.0 is FLAC's level 8, the smallest.
     soundfile.write(path, samples, RATE, format="FLAC", subtype="PCM_16", compression_level=1.0)
@@ -108,7 +109,7 @@ def write(path: Path, voice: str, text: str) -> float:
 
 
 def main() -> None:
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else VOICES
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.flac"):
         old.unlink()

@@ -1,10 +1,10 @@
-"""The demo's script (who says what, and the truth about it), and the verdict on what the daemon made of it.
+"""The demo's script (who says what), and the judgement of the daemon's decisions about it.
 
-A turn is right when the identity of its windows is right: every decided window that lies wholly inside the turn
-names the person who speaks, or is `unknown` for a stranger, and at least one window was decided. The silence before
-and after a turn is inside it. A window that was left `undecided` (too little speech for a decision) counts neither
-way. A window belongs to the turn that holds its end, or to the one before if it ends in silence; one that began in an
-earlier turn heard two of them, no truth exists for it, and it is not judged.
+A turn is right if every decided window wholly inside it names the person who speaks, or is `unknown` for a stranger,
+and at least one window was decided. The silence before and after a turn belongs to it. A window that was left
+`undecided` (too little speech for a decision) counts neither way. A window belongs to the turn that contains its end,
+or to the turn before if it ends in silence; a window that began in an earlier turn contains two turns and is not
+judged.
 """
 
 from __future__ import annotations
@@ -15,14 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from voiceauthd.bench.synthetic_audio import VOICES
 from voiceauthd.errors import StorageError
-
-VOICES = Path(__file__).with_name("voices")
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One thing that is said. `speaker` is None for somebody who is not enrolled; `pause` is seconds before it."""
+    """One turn of the conversation. `speaker`: None for a stranger. `pause`: seconds of silence before it."""
 
     file: Path
     speaker: str | None
@@ -32,7 +31,7 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One verification: `speaker` says he is `claim`; `outcome` is what must come of it."""
+    """One verification, in which `speaker` (None: a stranger) claims to be `claim`; `outcome` is the right one."""
 
     file: Path
     speaker: str | None
@@ -42,7 +41,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What the demo plays. `people`: name to recordings, a take each."""
+    """What the demo plays. `people`: the recordings to enrol by name, one take each."""
 
     people: dict[str, tuple[Path, ...]]
     conversation: tuple[Turn, ...]
@@ -51,20 +50,24 @@ class Script:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was made of a turn. `heard`: the identity of each decided window, in order; `unjudged`: other windows."""
+    """The judgement of a turn.
+
+    identities  of each decided window, in order
+    undecided   number of other windows
+    """
 
     expected: str
-    heard: tuple[str, ...]
-    unjudged: int
+    identities: tuple[str, ...]
+    undecided: int
 
     @property
     def right(self) -> bool:
-        """Every decided window names the expected identity, and there was one."""
-        return len(self.heard) > 0 and all(name == self.expected for name in self.heard)
+        """Whether there was a decided window, and every one names the expected identity."""
+        return len(self.identities) > 0 and all(name == self.expected for name in self.identities)
 
 
 def load_script(folder: Path = VOICES) -> Script:
-    """Reads `script.json` of `folder`. Raises `StorageError` if it cannot be used."""
+    """Read `script.json` in `folder`. Raises `StorageError` if it is not valid."""
     path = folder / "script.json"
     try:
         raw = json.loads(path.read_text(encoding="utf-8"))
@@ -84,22 +87,22 @@ def load_script(folder: Path = VOICES) -> Script:
 
 
 def judge(speaker: str | None, quiet: float, start: float, end: float, events: Sequence[Mapping[str, Any]]) -> Verdict:
-    """What the window events say about a turn of `speaker`.
+    """Judge a turn of `speaker` by the window events.
 
-    quiet  end of the turn before, from which there was silence
+    quiet  end of the turn before, where the silence began
     start  of the turn
     end    of the silence after it, where the next turn starts
-    All in seconds of sound since the source was first opened, as the events count them.
+    All in seconds of audio since the source was first opened, as in the events.
     """
-    heard: list[str] = []
-    unjudged = 0
+    identities: list[str] = []
+    undecided = 0
     for event in events:
         if event.get("kind") != "window" or event.get("start") is None or event.get("duration") is None:
             continue
         if not start < event["start"] + event["duration"] <= end:
             continue
         if event["start"] < quiet or event.get("decision") not in {"known", "unknown"}:
-            unjudged += 1
+            undecided += 1
         else:
-            heard.append(str(event["identity"]) if event["decision"] == "known" else "unknown")
-    return Verdict(speaker or "unknown", tuple(heard), unjudged)
+            identities.append(str(event["identity"]) if event["decision"] == "known" else "unknown")
+    return Verdict(speaker or "unknown", tuple(identities), undecided)

@@ -1,4 +1,4 @@
-"""What the pipeline tells the world, in the order in which it happens."""
+"""The events that the live pipeline publishes."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from voiceauthd.speech.window import SpeechBegan, SpeechEnded
 
 
 class SourceState(StrEnum):
-    """Where the source stands."""
+    """Whether the source delivers audio."""
 
     CLOSED = "closed"  # nobody needs it
     OPENING = "opening"
     OPEN = "open"
-    LOST = "lost"  # reopened with backoff
-    ENDED = "ended"  # a finite source has no more sound
+    LOST = "lost"  # failed; being reopened with backoff
+    ENDED = "ended"  # a finite source has no more audio
 
 
 @dataclass(frozen=True, slots=True)
 class SourceChanged:
-    """The source's state changed. `detail`: what it is, or why it is lost."""
+    """The state of the source changed. `detail`: what the source is, or why it was lost."""
 
     state: SourceState
     detail: str
@@ -29,7 +29,7 @@ class SourceChanged:
 
 @dataclass(frozen=True, slots=True)
 class MarkReached:
-    """From here on sound counts for the request that `mark` belongs to: windows of later utterances than this one."""
+    """A mark took effect: for its request, only windows of utterances later than `after_utterance` count."""
 
     mark: int
     after_utterance: int
@@ -37,7 +37,7 @@ class MarkReached:
 
 @dataclass(frozen=True, slots=True)
 class WindowsDropped:
-    """The worker was too slow for a live source: so many windows were lost."""
+    """The worker was too slow for a live source, and `count` windows were dropped."""
 
     count: int
 

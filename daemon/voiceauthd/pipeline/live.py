@@ -1,10 +1,22 @@
-"""The way of the sound in real time: a capture thread, a bounded queue and a worker thread around `path.py`.
+"""The live pipeline: a capture thread, a bounded queue and a worker thread around the functions of `recogniser.py`.
 
-    source --> capture thread: Segmenter --> WindowQueue --> worker thread: Recogniser --> publish
+The path of a block of audio, from the microphone to the socket, in the order of the methods below:
 
-`publish` is called from both threads and must not block. It gets every pipeline_event once, in order, save that the
-beginning of an utterance and the state of the source overtake the windows that still wait; the end of a finite source
-does not.
+    audio/ring.py            PortAudio's callback copies the frames into a ring.
+    Live._capture            Capture thread: keeps the source open while it is needed, and reads it.
+    Live._read_block         Reads a block (audio/microphone.py mixes it down and resamples it to 16 kHz), and gives it
+                             to the segmenter (speech/segmenter.py), which cuts windows out of utterances.
+    Live._deliver            Publishes the beginning of an utterance at once; windows and ends are queued.
+    Live._enqueue            WindowQueue (window_queue.py) is bounded: a live source drops its oldest windows, a file
+                             waits.
+    Live._work               Worker thread: takes windows of equal length as one batch.
+    Live._recognise          Recogniser (recogniser.py) refuses or embeds each window, compares and identifies it.
+    publish                  The daemon's event bus (service/event_bus.py) passes the event to the requests in its
+                             asyncio thread, which write their replies to the socket (service/, server/).
+
+`publish` is called from both threads and must not block. It gets every event of events.py once, in order, except that
+the beginning of an utterance and the state of the source overtake the windows that are still waiting; the end of a
+finite source does not.
 """
 
 from __future__ import annotations
@@ -24,24 +36,30 @@ from voiceauthd.pipeline.events import MarkReached, PipelineEvent, SourceChanged
 from voiceauthd.pipeline.recogniser import FailedWindow, Recogniser, RefusedWindow
 from voiceauthd.pipeline.window_queue import Item, WindowQueue
 from voiceauthd.speech.segmenter import Segmenter
-from voiceauthd.speech.window import SpeechBegan, SpeechEnded, Window
+from voiceauthd.speech.window import SpeechBegan, SpeechEvent, Window
 
 log = logging.getLogger(__name__)
 
 POLL_INTERVAL = 0.25
-"""Seconds that either thread waits for work before it shows that it is alive."""
+"""Seconds that either thread waits for work before it updates its sign of life."""
 
 IDLE_BLOCK_SECONDS = 0.2
-"""Seconds of sound that are taken at a time while nobody speaks: fewer wake-ups. The beginning of speech is noticed
-later by that; no window is."""
+"""Audio that is read at a time while nobody speaks, to wake up less often. The beginning of speech is noticed later
+because of it; no window is delayed."""
 
 TIMINGS_KEPT = 1000
-"""So many forwards and latencies are kept for the medians in the status."""
+"""Number of forward times and latencies kept for the medians in the status."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counters:
-    """Since the start. Latency: from the end of a window to its publication; forward: the model alone; in seconds."""
+    """Numbers of windows and other counts since the start, and recent timings.
+
+    depth      windows waiting now
+    reopened   times that a lost source was opened again
+    latencies  seconds from the end of a window to its publication
+    forwards   seconds of the model alone
+    """
 
     cut: int
     embedded: int
@@ -55,7 +73,13 @@ class Counters:
 
 
 class Live:
-    """One source, followed by two threads, while `need` was called more often than `release`."""
+    """Follows one source with two threads, while `need` has been called more often than `release`.
+
+    failure         why a file could not be read, or not to its end; None if there was no failure
+    ended           the end of a finite source was published, or is about to be: no events follow
+    capture_alive   monotonic times at which the two threads last showed that they work
+    worker_alive
+    """
 
     def __init__(
         self,
@@ -78,28 +102,28 @@ class Live:
         self._woken = threading.Condition()
         self._needs = 0
         self._stopping = False
-        self._marks: deque[tuple[int, float]] = deque()
+        self._marks: deque[tuple[int, float]] = deque()  # number, and when it was set
         self._mark_numbers = itertools.count(1)
         self._cut = self._embedded = self._refused = self._failed = self._reopened = 0
         self._latencies: deque[float] = deque(maxlen=TIMINGS_KEPT)
         self._forwards: deque[float] = deque(maxlen=TIMINGS_KEPT)
-        self.failure: AudioError | None = None  # why a file could not be read, or not to its end
-        self.over = False  # the end of a finite source was published, or is about to be: nothing follows
+        self.failure: AudioError | None = None
+        self.ended = False
         self.capture_alive = self.worker_alive = time.monotonic()
         self._threads = [
             threading.Thread(target=self._guard, args=(self._capture,), name="capture", daemon=True),
             threading.Thread(target=self._guard, args=(self._work,), name="worker", daemon=True),
         ]
 
-    # What other threads may call
+    # Methods for other threads
 
     def start(self) -> None:
-        """Starts both threads; the source is opened when it is needed."""
+        """Start both threads. The source is opened when it is needed."""
         for thread in self._threads:
             thread.start()
 
     def stop(self, timeout: float) -> bool:
-        """Ends both threads and closes the source. False if one did not end within `timeout` seconds."""
+        """End both threads and close the source. Returns False if a thread did not end within `timeout` seconds."""
         deadline = time.monotonic() + timeout
         with self._woken:
             self._stopping = True
@@ -111,20 +135,20 @@ class Live:
         return not any(thread.is_alive() for thread in self._threads)
 
     def need(self) -> None:
-        """Somebody wants to hear: keeps the source open until `release` is called as often."""
+        """Keep the source open until `release` is called as often as this."""
         with self._woken:
             self._needs += 1
             self._woken.notify_all()
 
     def release(self) -> None:
-        """Undoes one `need`."""
+        """Undo one `need`."""
         with self._woken:
             self._needs -= 1
 
     def mark(self) -> int:
-        """Only sound from now on shall count. Published as `MarkReached` with this number once that is so.
+        """Let only audio captured from now on count. `MarkReached` is published with this number when that is so.
 
-        The utterance that is under way is ended there, so that no window holds sound of before.
+        The current utterance is ended there, so that no window contains earlier audio.
         """
         with self._woken:
             number = next(self._mark_numbers)
@@ -132,7 +156,7 @@ class Live:
             return number
 
     def use(self, recogniser: Recogniser) -> None:
-        """Swaps model, voices and rule, from the next batch on."""
+        """Replace model, voices and rule, from the next batch on."""
         self._recogniser = recogniser
 
     @property
@@ -142,21 +166,21 @@ class Live:
 
     @property
     def alive(self) -> bool:
-        """Whether both threads run."""
+        """Whether both threads are running."""
         return all(thread.is_alive() for thread in self._threads)
 
     @property
     def source(self) -> Source:
-        """The source that is listened to."""
+        """The source that is read."""
         return self._source
 
     @property
     def state(self) -> SourceChanged:
-        """Where the source stands."""
+        """The current state of the source."""
         return self._state
 
     def counters(self) -> Counters:
-        """A consistent enough copy: each number is right, at about the same time."""
+        """Return a copy of the counters. Each number is correct, but they are not read at exactly the same time."""
         return Counters(
             self._cut,
             self._embedded,
@@ -169,10 +193,10 @@ class Live:
             tuple(self._forwards),
         )
 
-    # The capture thread
+    # The capture thread: from blocks to queued windows
 
     def _guard(self, work: Callable[[], None]) -> None:
-        """A thread that dies takes its heartbeat with it; the watchdog and the status see that. Here it is logged."""
+        """Run a thread. If it dies, its sign of life stops, which the watchdog and the status notice; log it here."""
         try:
             work()
         except Exception:
@@ -188,7 +212,7 @@ class Live:
                     continue
                 try:
                     self._ensure_open()
-                    if self._listen():
+                    if self._read_block():
                         backoff = self._audio.backoff
                 except EOFError:
                     self._end(f"the end of {self._source.description}")
@@ -202,53 +226,22 @@ class Live:
         finally:
             self._source.close()
 
-    def _end(self, detail: str) -> None:
-        """No more sound will come. Told to the world behind the last window."""
-        self._deliver_flush()
-        self._source.close()
-        self._state = SourceChanged(SourceState.ENDED, detail)
-        self._enqueue(self._state)
-
-    def _wanted(self) -> bool:
-        if self._state.state is SourceState.ENDED:
-            return False
-        return self._needs > 0 or self._source.held_open or self._audio.always_on
-
-    def _rest(self) -> None:
-        """Nobody needs the source: closes it, and waits."""
-        if self._state.state not in (SourceState.CLOSED, SourceState.ENDED):
-            self._deliver_flush()
-            self._source.close()
-            self._change(SourceState.CLOSED, self._source.description)
-        if self._state.state is SourceState.ENDED:
-            self._serve_marks(None)  # so that whoever waits learns that no sound will come
-        with self._woken:
-            self._woken.wait_for(lambda: self._stopping or self._wanted(), POLL_INTERVAL)
-
-    def _ensure_open(self) -> None:
-        if self._state.state is SourceState.OPEN:
-            return
-        lost = self._state.state is SourceState.LOST
-        if not lost:
-            self._change(SourceState.OPENING, self._source.description)
-        self._source.open()
-        self._segmenter.restart()  # what the room was like when it was closed says nothing of now
-        self._reopened += lost
-        self._change(SourceState.OPEN, self._source.description)
-
-    def _listen(self) -> bool:
-        """Whether sound came. A device that opens and stays dumb is not back."""
-        hurried = self._marks or not self._segmenter.idle
-        block = self._source.read(POLL_INTERVAL, 0.0 if hurried else IDLE_BLOCK_SECONDS)
+    def _read_block(self) -> bool:
+        """Read a block and segment it. Returns whether there was one: a device that opens may still deliver nothing."""
+        hurry = self._marks or not self._segmenter.idle
+        block = self._source.read(POLL_INTERVAL, 0.0 if hurry else IDLE_BLOCK_SECONDS)
         if block is None:
             return False
         self._serve_marks(block)
-        for found in self._segmenter.push(block):
-            self._deliver(found)
+        for event in self._segmenter.push(block):
+            self._deliver(event)
         return True
 
     def _serve_marks(self, block: Block | None) -> None:
-        """Starts a new stretch at the first block that was heard wholly after a mark was set."""
+        """Reset the segmenter at the first block that was captured completely after a mark was set.
+
+        block: the block that was just read; None serves all marks now
+        """
         while self._marks:
             number, since = self._marks[0]
             if block is not None and self._source.live and block.captured - len(block.samples) / RATE < since:
@@ -258,27 +251,16 @@ class Live:
             self._segmenter.reset()
             self._publish(MarkReached(number, self._segmenter.utterances))
 
-    def _lose(self, failure: SourceError, backoff: float) -> None:
-        log.warning("%s; trying again in %.1f s", failure, backoff)
-        self._deliver_flush()
-        self._source.close()
-        self._change(SourceState.LOST, str(failure))
-        deadline = time.monotonic() + backoff
-        while not self._stopping and self._wanted() and (left := deadline - time.monotonic()) > 0:
-            self.capture_alive = time.monotonic()
-            with self._woken:
-                self._woken.wait(min(left, POLL_INTERVAL))
-
     def _deliver_flush(self) -> None:
-        for found in self._segmenter.flush(time.monotonic()):
-            self._deliver(found)
+        for event in self._segmenter.flush(time.monotonic()):
+            self._deliver(event)
 
-    def _deliver(self, found: SpeechBegan | Window | SpeechEnded) -> None:
-        if isinstance(found, SpeechBegan):
-            self._publish(found)
+    def _deliver(self, event: SpeechEvent) -> None:
+        if isinstance(event, SpeechBegan):
+            self._publish(event)
             return
-        self._cut += isinstance(found, Window)
-        self._enqueue(found)
+        self._cut += isinstance(event, Window)
+        self._enqueue(event)
 
     def _enqueue(self, item: Item) -> None:
         if self._source.live:
@@ -286,15 +268,9 @@ class Live:
                 self._publish(WindowsDropped(dropped))
             return
         while not self._stopping and not self._queue.put(item, POLL_INTERVAL):
-            self.capture_alive = time.monotonic()  # it waits because the worker is slow, not because it hangs
+            self.capture_alive = time.monotonic()  # this thread waits for a slow worker; it does not hang
 
-    def _change(self, state: SourceState, detail: str) -> None:
-        changed = SourceChanged(state, detail)
-        if changed != self._state:
-            self._state = changed
-            self._publish(changed)
-
-    # The worker thread
+    # The worker thread: from queued windows to published results
 
     def _work(self) -> None:
         while not self._stopping:
@@ -305,7 +281,7 @@ class Live:
                 self._recognise(windows)
             for item in items:
                 if not isinstance(item, Window):
-                    self.over = isinstance(item, SourceChanged)
+                    self.ended = isinstance(item, SourceChanged)
                     self._publish(item)
 
     def _recognise(self, windows: list[Window]) -> None:
@@ -320,3 +296,57 @@ class Live:
                 self._forwards.append(result.forward)
                 self._latencies.append(time.monotonic() - result.window.captured)
             self._publish(result)
+
+    # The capture thread: opening, losing and closing the source
+
+    def _wanted(self) -> bool:
+        if self._state.state is SourceState.ENDED:
+            return False
+        return self._needs > 0 or self._source.held_open or self._audio.always_on
+
+    def _rest(self) -> None:
+        """Close the source if nobody needs it, and wait until somebody does."""
+        if self._state.state not in (SourceState.CLOSED, SourceState.ENDED):
+            self._deliver_flush()
+            self._source.close()
+            self._change(SourceState.CLOSED, self._source.description)
+        if self._state.state is SourceState.ENDED:
+            self._serve_marks(None)  # so that waiting requests learn that no audio will follow
+        with self._woken:
+            self._woken.wait_for(lambda: self._stopping or self._wanted(), POLL_INTERVAL)
+
+    def _ensure_open(self) -> None:
+        if self._state.state is SourceState.OPEN:
+            return
+        lost = self._state.state is SourceState.LOST
+        if not lost:
+            self._change(SourceState.OPENING, self._source.description)
+        self._source.open()
+        self._segmenter.restart()  # the noise of the room may have changed while the source was closed
+        self._reopened += lost
+        self._change(SourceState.OPEN, self._source.description)
+
+    def _lose(self, failure: SourceError, backoff: float) -> None:
+        """Close a source that failed, and wait `backoff` seconds before the next attempt."""
+        log.warning("%s; trying again in %.1f s", failure, backoff)
+        self._deliver_flush()
+        self._source.close()
+        self._change(SourceState.LOST, str(failure))
+        deadline = time.monotonic() + backoff
+        while not self._stopping and self._wanted() and (left := deadline - time.monotonic()) > 0:
+            self.capture_alive = time.monotonic()
+            with self._woken:
+                self._woken.wait(min(left, POLL_INTERVAL))
+
+    def _end(self, detail: str) -> None:
+        """Close a source without further audio. Its end is published after the last window."""
+        self._deliver_flush()
+        self._source.close()
+        self._state = SourceChanged(SourceState.ENDED, detail)
+        self._enqueue(self._state)
+
+    def _change(self, state: SourceState, detail: str) -> None:
+        changed = SourceChanged(state, detail)
+        if changed != self._state:
+            self._state = changed
+            self._publish(changed)

@@ -1,9 +1,20 @@
-"""The way of the sound, as plain functions: blocks to windows to embeddings to scores to a decision.
+"""`Recogniser`, which says whose voice is in a window, and `follow`, which does that for a finite stream of blocks.
 
-    Block --segment--> Window --gate, embed--> Embedding --compare--> Score --identify--> Identified
+The path of a block of audio, from samples to a speaker:
 
-`follow` is the whole of it in one thread, for files, enrolment and tests. `live.py` runs the same `Segmenter` in the
-capture thread and the same `Recogniser` in the worker thread. There is no second implementation.
+    Block         16 kHz mono samples from a source                         audio/block.py
+      segment     finds utterances and cuts them into windows               speech/segmenter.py
+    Window        1 to 3 s of speech, and its quality                       speech/window.py
+      refusal     refuses a window that is too quiet, clipped or noisy      speech/quality_gate.py
+      embed       runs the model, on windows of equal length together       embed/embedding.py
+    Embedding     a unit vector
+      compare     compares it with every enrolled voice                     scoring/similarity.py
+    Score         cosine and log-likelihood ratio, one score per identity   scoring/decision.py
+      identify    decides who it is: one identity, or nobody enrolled       scoring/decide.py
+    Identified    the decision; with its scores, a `ScoredWindow`
+
+`follow` runs all of it in one thread, for files, enrolment and tests. `live.py` runs the same `Segmenter` in its
+capture thread and the same `Recogniser` in its worker thread. There is no second implementation.
 """
 
 from __future__ import annotations
@@ -31,15 +42,16 @@ from voiceauthd.speech.window import Window
 log = logging.getLogger(__name__)
 
 UNIT_TOLERANCE = 1e-3
-"""How far the squared length of an embedding may be from 1: rounding. Longer vectors would score too high."""
+"""How far the squared length of an embedding may differ from 1, due to rounding. A longer vector would score too high.
+"""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ScoredWindow:
     """A window that was embedded and compared.
 
-    scores   one an identity, best first
-    forward  seconds that the model took for the batch this window was in
+    scores   one per identity, best first
+    forward  seconds that the model took for the batch with this window
     """
 
     window: Window
@@ -51,7 +63,7 @@ class ScoredWindow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FailedWindow:
-    """A window that the model gave no usable embedding for. It counts for nothing."""
+    """A window for which the model returned no usable embedding. It is evidence for nobody. `detail`: why."""
 
     window: Window
     detail: str
@@ -59,21 +71,21 @@ class FailedWindow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RefusedWindow:
-    """A window that did not pass the gate, so that the model never saw it. `reason`: the stable code."""
+    """A window that did not pass the quality gate and was not embedded. `reason`: the gate's stable code."""
 
     window: Window
     reason: str
 
 
 Result = ScoredWindow | RefusedWindow | FailedWindow
-"""What becomes of a window."""
+"""The outcome for a window."""
 
 
 class Recogniser:
-    """The gate, the model, the enrolled voices and the rule. All but the model may be swapped at any time, from any
-    thread.
+    """The gate, the model, the enrolled voices and the rule. All except the model may be replaced at any time, from
+    any thread.
 
-    The model itself serves one caller at a time; an enrolment from recordings shares it with the worker thread.
+    The model serves one caller at a time; an enrolment from recordings shares it with the worker thread.
     """
 
     def __init__(self, embedder: Embedder, gallery: Gallery, rule: Rule, gate: GateConfig) -> None:
@@ -84,21 +96,25 @@ class Recogniser:
         self._model_in_use = threading.Lock()
 
     def recognise(self, windows: Sequence[Window]) -> list[Result]:
-        """One result a window, in order. Windows of equal length share a forward. Never raises for bad sound."""
+        """Return one result per window, in order. Windows of equal length share a forward pass.
+
+        Never raises because of bad audio.
+        """
         gate = self.gate
-        against = [refusal(window.quality, gate) for window in windows]
-        good = [window for window, reason in zip(windows, against, strict=True) if reason is None]
-        heard = iter(self._recognise(good) if good else ())
+        reasons = [refusal(window.quality, gate) for window in windows]
+        accepted = [window for window, reason in zip(windows, reasons, strict=True) if reason is None]
+        recognised = iter(self._recognise(accepted) if accepted else ())
         return [
-            next(heard) if reason is None else RefusedWindow(window, reason)
-            for window, reason in zip(windows, against, strict=True)
+            next(recognised) if reason is None else RefusedWindow(window, reason)
+            for window, reason in zip(windows, reasons, strict=True)
         ]
 
     def _recognise(self, windows: Sequence[Window]) -> list[ScoredWindow | FailedWindow]:
+        """Embed windows that passed the gate, compare them, and identify the speaker of each."""
         began = time.monotonic()
         embedded = self.embed(windows)
         forward = time.monotonic() - began
-        gallery, rule = self.gallery, self.rule  # as they are now: who was deleted during the forward is not heard
+        gallery, rule = self.gallery, self.rule  # read after the forward: whoever was deleted meanwhile cannot match
         results: list[ScoredWindow | FailedWindow] = []
         for window, embedding in zip(windows, embedded, strict=True):
             if isinstance(embedding, FailedWindow):
@@ -115,7 +131,7 @@ class Recogniser:
         return results
 
     def embed(self, windows: Sequence[Window]) -> list[Embedding | FailedWindow]:
-        """One result a window, in order. A window that spoils its batch is found by embedding each alone."""
+        """Return one result per window, in order. If a batch fails, each window is embedded alone to find the cause."""
         try:
             return list(self._forward(windows))
         except ModelError as failure:
@@ -125,7 +141,7 @@ class Recogniser:
         return [result for window in windows for result in self.embed([window])]
 
     def compare(self, voice: PooledSpeech) -> list[Score]:
-        """Against the voices that are enrolled now. Raises `ModelError`, reason `wrong_model`."""
+        """Compare with the voices that are enrolled now. Raises `ModelError`, reason `wrong_model`."""
         return compare(voice, self.gallery)
 
     def _forward(self, windows: Sequence[Window]) -> list[Embedding]:
@@ -139,21 +155,22 @@ class Recogniser:
             log.exception("the model failed")
             raise ModelError(f"the model failed: {failure!r}") from failure
         if len(embeddings) != len(windows):
-            raise ModelError(f"the model gave {len(embeddings)} embeddings for {len(windows)} windows")
+            raise ModelError(f"the model returned {len(embeddings)} embeddings for {len(windows)} windows")
         if not usable:
-            raise ModelError("the model gave no usable embedding (not finite, of another length or dimension)")
+            raise ModelError("the model returned an unusable embedding (not finite, or of wrong length or dimension)")
         return embeddings
 
 
 def _is_usable(embedding: Embedding) -> bool:
     vector = embedding.vector
-    if vector.dtype != np.float32 or vector.shape != (embedding.model.dimension,):  # of complex numbers a part is lost
+    # The type matters: `float` below would ignore the imaginary part of complex numbers.
+    if vector.dtype != np.float32 or vector.shape != (embedding.model.dimension,):
         return False
     return abs(float(np.dot(vector, vector)) - 1.0) < UNIT_TOLERANCE
 
 
 def follow(blocks: Iterable[Block], segmenter: Segmenter, recogniser: Recogniser) -> Iterator[Result]:
-    """Everything that is heard in a finite stream of blocks, window by window."""
-    for found in segment(blocks, segmenter):
-        if isinstance(found, Window):
-            yield from recogniser.recognise([found])
+    """Yield the result of every window in a finite stream of blocks."""
+    for event in segment(blocks, segmenter):
+        if isinstance(event, Window):
+            yield from recogniser.recognise([event])

@@ -1,4 +1,4 @@
-"""Between the capture thread and the worker thread: a bounded queue of windows."""
+"""`WindowQueue`, the bounded queue between the capture thread and the worker thread."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from voiceauthd.pipeline.events import SourceChanged
 from voiceauthd.speech.window import SpeechEnded, Window
 
 Item = Window | SpeechEnded | SourceChanged
+"""What is queued: windows, and behind them the ends of utterances and the end of the source."""
 
 
 class WindowQueue:
-    """Holds `capacity` windows at most; the ends of utterances and of the source travel between them, in order, and
-    take no place."""
+    """Holds at most `capacity` windows. Other items keep their place between the windows, and are not counted.
+
+    dropped  number of windows dropped so far
+    """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
@@ -25,11 +28,11 @@ class WindowQueue:
 
     @property
     def depth(self) -> int:
-        """Windows that wait."""
+        """Number of waiting windows."""
         return self._windows
 
     def offer(self, item: Item) -> int:
-        """Puts an item, at the cost of the oldest windows if there is no room. Returns how many were dropped."""
+        """Append an item without waiting, dropping the oldest windows if the queue is full. Returns how many."""
         with self._changed:
             dropped = 0
             if isinstance(item, Window):
@@ -45,7 +48,7 @@ class WindowQueue:
             return dropped
 
     def put(self, item: Item, timeout: float) -> bool:
-        """Puts an item when there is room; False if there was none within `timeout` seconds."""
+        """Append an item when there is room. Returns False if there was none within `timeout` seconds."""
         with self._changed:
             if isinstance(item, Window):
                 if not self._changed.wait_for(lambda: self._closed or self._windows < self._capacity, timeout):
@@ -56,9 +59,9 @@ class WindowQueue:
             return True
 
     def take(self, most: int, timeout: float) -> list[Item]:
-        """The next item and, if it is a window, those right behind it of equal length: `most` at most.
+        """Return the next item and, if it is a window, the windows of equal length right behind it, at most `most`.
 
-        Empty if nothing came within `timeout` seconds.
+        Empty if nothing arrived within `timeout` seconds.
         """
         with self._changed:
             self._changed.wait_for(lambda: self._closed or bool(self._items), timeout)
@@ -78,7 +81,7 @@ class WindowQueue:
             return taken
 
     def close(self) -> None:
-        """Wakes everybody who waits. What is still in the queue can be taken."""
+        """Wake all waiting threads. Items that are still in the queue can be taken."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""How usable a stretch of sound is: net speech, signal-to-noise ratio, clipping, level, bandwidth."""
+"""Measures the quality of a window: net speech, signal-to-noise ratio, clipping, level, bandwidth."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from voiceauthd.audio.block import RATE, Samples
 from voiceauthd.speech.bandwidth import bandwidth
 from voiceauthd.speech.window import Quality
 
-CLIPPED = 0.999
-"""A sample at or above this is taken as clipped: full scale less the rounding of 16-bit and of the resampler."""
+CLIPPED_LEVEL = 0.999
+"""Absolute value from which a sample counts as clipped: full scale minus rounding to 16 bit and by the resampler."""
 
 NOISE_FLOOR = 10.0 ** (-90.0 / 10.0)
-"""Power that no microphone's noise is below, about the quantisation noise of 16 bit: keeps the ratio finite when a
-recording has digital silence between the words."""
+"""Lower bound of the noise power, about the quantisation noise of 16 bit; no microphone has less. Keeps the ratio
+finite when a recording has digital silence between the words."""
 
-NOISE_TIME = 2.0
-"""Seconds of noise that are remembered: follows a fan that starts. The median of them is taken, so that a click, a
-cough or the thump of a microphone being switched on does not count as the noise of the room."""
+NOISE_SECONDS = 2.0
+"""How much of the latest noise is kept, short enough to follow a fan that starts. Its median is used, so that a click,
+a cough or the thump of a microphone being switched on does not count as the noise of the room."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Frame:
-    """A frame of sound and what was found of it.
+    """A frame of audio and what was measured of it.
 
-    power  the variance of its samples
-    start  samples since the source was first opened, before it
+    power   the variance of its samples
+    speech  whether the detectors call it speech
+    start   number of samples before it, since the source was first opened
     """
 
     samples: Samples
@@ -40,33 +41,35 @@ class Frame:
 
 
 def power(samples: Samples) -> float:
-    """The variance of a frame: its mean square without the direct current that cheap microphones add, which would
-    count as noise. NaN for samples that are not finite."""
-    mean = float(np.add.reduce(samples)) / len(samples)  # np.mean takes three times as long, for every frame
+    """Return the variance of a frame, NaN for samples that are not finite.
+
+    Unlike the mean square it ignores the direct current that cheap microphones add, which would count as noise.
+    """
+    mean = float(np.add.reduce(samples)) / len(samples)  # np.mean takes three times as long, and this runs per frame
     return max(float(np.dot(samples, samples)) / len(samples) - mean * mean, 0.0)
 
 
 class NoiseMeter:
-    """The power of what is not speech: the median of the last `NOISE_TIME` of it."""
+    """The power of the background noise: the median of the last `NOISE_SECONDS` without speech."""
 
     def __init__(self, frame_samples: int) -> None:
-        self._powers: deque[float] = deque(maxlen=round(NOISE_TIME * RATE / frame_samples))
+        self._powers: deque[float] = deque(maxlen=round(NOISE_SECONDS * RATE / frame_samples))
 
-    def hear(self, frame: Frame) -> None:
-        """Takes in a frame without speech."""
+    def add(self, frame: Frame) -> None:
+        """Add a frame without speech."""
         if math.isfinite(frame.power):
             self._powers.append(frame.power)
 
     @property
     def power(self) -> float | None:
-        """Variance; None if nothing but speech was heard yet."""
+        """Variance; None if there has been nothing but speech so far."""
         return float(np.median(self._powers)) if self._powers else None
 
 
-def measure(samples: Samples, frames: Sequence[Frame], noise: float | None) -> Quality:
-    """The quality of `samples`, which `frames` of equal length make up.
+def measure_quality(samples: Samples, frames: Sequence[Frame], noise: float | None) -> Quality:
+    """Return the quality of `samples`, which consist of `frames` of equal length.
 
-    noise: power around it; None if none was heard
+    noise: power of the noise around them; None if it is unknown
     """
     speech = [frame.power for frame in frames if frame.speech]
     spoken = [frame.samples for frame in frames if frame.speech]
@@ -78,7 +81,7 @@ def measure(samples: Samples, frames: Sequence[Frame], noise: float | None) -> Q
     return Quality(
         net_speech=sum(map(len, spoken)) / RATE,
         snr_db=snr,
-        clipping=float(np.mean(np.abs(samples) >= CLIPPED)),
+        clipping=float(np.mean(np.abs(samples) >= CLIPPED_LEVEL)),
         level_dbfs=10.0 * math.log10(max(level, NOISE_FLOOR)),
         bandwidth=bandwidth(spoken),
     )

@@ -1,16 +1,16 @@
-"""Before the model: is this window good enough to be compared? Refusals and flags are stable codes."""
+"""The quality gate before the model: which windows are refused, and which are flagged. Both are stable codes."""
 
 from __future__ import annotations
 
 from voiceauthd.config.schema import GateConfig
-from voiceauthd.speech.bandwidth import NARROW_BAND
+from voiceauthd.speech.bandwidth import NARROW_BAND_HZ
 from voiceauthd.speech.window import Quality
 
 
 def refusal(quality: Quality, gate: GateConfig) -> str | None:
-    """`too_quiet`, `clipped` or `noisy`; None for a window that passes. NaN does not.
+    """Return why a window is refused: `too_quiet`, `clipped` or `noisy`; None if it passes. NaN never passes.
 
-    Net speech is no matter here: no window is cut that has too little.
+    Net speech is not checked here: the segmenter cuts no window with too little of it.
     """
     if not quality.level_dbfs >= gate.min_level_dbfs:
         return "too_quiet"
@@ -22,6 +22,6 @@ def refusal(quality: Quality, gate: GateConfig) -> str | None:
 
 
 def flags(quality: Quality) -> tuple[str, ...]:
-    """What is worth telling of a window though it is compared: `narrow_band`, from an 8 kHz headset or a telephone."""
-    narrow = quality.bandwidth is not None and not quality.bandwidth >= NARROW_BAND
+    """Return the remarks on a window that is not refused: `narrow_band`, from an 8 kHz headset or a telephone."""
+    narrow = quality.bandwidth is not None and not quality.bandwidth >= NARROW_BAND_HZ
     return ("narrow_band",) if narrow else ()

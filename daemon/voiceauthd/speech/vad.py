@@ -1,8 +1,8 @@
-"""Is this speech? Two detectors of different kinds, each asked frame by frame.
+"""Voice activity detection, frame by frame, by two detectors of different kinds.
 
-`FirstGate` (webrtcvad) is nearly free and wakes the second. Alone it is no judge: it calls white noise and pure tones
-speech. `Confirmation` (silero-vad) knows speech from noise, at about a hundred times the cost, so it only hears what
-the first gate let through.
+`FirstGate` (webrtcvad) costs almost nothing and wakes the second. It is not reliable alone: it calls white noise and
+pure tones speech. `Confirmation` (silero-vad) tells speech from noise at about a hundred times the cost, so it only
+gets what the first gate let through.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from voiceauthd.errors import ModelError
 FULL_SCALE_16_BIT = 32767.0
 
 SILERO_SAMPLES = 512
-"""32 ms, the one length that silero-vad takes at 16 kHz."""
+"""32 ms, the only length that silero-vad accepts at 16 kHz."""
 
 SILERO_HYSTERESIS = 0.15
-"""Speech, once found, goes on while the probability stays above the threshold less this: the value that silero-vad's
-own iterator uses."""
+"""Speech, once found, continues while the probability stays above the threshold minus this, which is the value in
+silero-vad's own iterator."""
 
 
 class FirstGate:
     """webrtcvad on frames of 10, 20 or 30 ms.
 
-    aggressiveness: 0 lets most through, 3 least. Raises `ModelError`, reason `vad_unavailable`, if it cannot load.
+    aggressiveness: 0 passes the most, 3 the least. Raises `ModelError`, reason `vad_unavailable`, if it cannot load.
     """
 
     def __init__(self, aggressiveness: int) -> None:
@@ -50,26 +50,26 @@ class FirstGate:
 class Confirmation:
     """silero-vad on a stream of frames of any length, with hysteresis.
 
-    Frames are gathered into chunks of 32 ms; a frame takes the verdict of the last whole chunk, so the verdict is up
-    to 32 ms old. Raises `ModelError`, reason `vad_unavailable`, if the model cannot load.
+    Frames are collected into chunks of 32 ms. A frame gets the verdict of the last whole chunk, which is up to 32 ms
+    old. Raises `ModelError`, reason `vad_unavailable`, if the model cannot load.
     """
 
     def __init__(self, threshold: float) -> None:
         self._threshold = threshold
         self._probability = _load_silero()
         self._reset_model: Callable[[], None] = self._probability.reset
-        for _ in range(3):  # the first calls compile; they must not fall on the first word that somebody says
+        for _ in range(3):  # the first calls compile the model, which must not delay the first word
             self._probability(np.zeros(SILERO_SAMPLES, dtype=np.float32))
         self.reset()
 
     def reset(self) -> None:
-        """Forgets all that was heard."""
+        """Forget all earlier audio."""
         self._reset_model()
         self._pending = np.empty(0, dtype=np.float32)
         self._speech = False
 
     def speech(self, frame: Samples) -> bool:
-        """Whether the sound up to this frame's end is speech."""
+        """Whether the audio up to the end of this frame is speech."""
         self._pending = np.concatenate((self._pending, frame))
         while len(self._pending) >= SILERO_SAMPLES:
             chunk, self._pending = self._pending[:SILERO_SAMPLES], self._pending[SILERO_SAMPLES:]
@@ -77,12 +77,12 @@ class Confirmation:
             floor = self._threshold - SILERO_HYSTERESIS if self._speech else self._threshold
             self._speech = probability >= floor
             if not math.isfinite(probability):
-                self._reset_model()  # what is not a number would stay in its memory for ever
+                self._reset_model()  # its state would never recover from values that are not finite
         return self._speech
 
 
 class _Silero:
-    """The probability of speech in a chunk, given those before it."""
+    """silero-vad: returns the probability of speech in a chunk, given the chunks before it."""
 
     def __init__(self) -> None:
         import torch

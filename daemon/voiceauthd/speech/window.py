@@ -1,4 +1,4 @@
-"""A window of speech, what the embedding is computed from, and the utterance it is cut from."""
+"""`Window`, the piece of speech from which an embedding is computed, and the events that the segmenter returns."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from voiceauthd.audio.block import RATE, Samples
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """How usable a stretch of sound is.
+    """How usable the audio of a window is.
 
     net_speech  seconds that the voice activity detection calls speech
-    snr_db      power of the speech over the power of the noise around it, in dB; None if no noise was heard yet
+    snr_db      power of the speech over the power of the noise around it, in dB; None while the noise is unknown
     clipping    share of samples at full scale, 0 to 1
-    level_dbfs  root mean square of the speech, in dB below a full-scale square wave
-    bandwidth   Hz, up to which the speech has energy; None if that is not known
+    level_dbfs  root mean square of the speech, in dB relative to a full-scale square wave
+    bandwidth   frequency in Hz up to which the speech has energy; None if unknown
     """
 
     net_speech: float
@@ -27,13 +27,15 @@ class Quality:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Window:
-    """16 kHz sound, ready for the model: contiguous, out of one utterance; or, where each is too short by itself, out
-    of several that follow one another, without the pauses between them.
+    """16 kHz audio, ready for the model.
 
-    start, end  samples since the source was first opened, before its first sample and behind its last
-    captured    seconds on `time.monotonic()`'s clock at which the last sample was heard
+    Contiguous, and from one utterance. If utterances are too short on their own, a window joins several consecutive
+    ones, without the pauses between them.
+
+    start, end  number of samples before its first and up to its last one, since the source was first opened
+    captured    when the last sample was captured, in seconds on the clock of `time.monotonic()`
     utterance   ordinal of the (last) utterance since the source was first opened, from 1
-    new_speech  seconds of speech that no earlier window held: windows overlap, and speech counts once
+    new_speech  seconds of speech that are in no earlier window: windows overlap, and speech counts once
     """
 
     samples: Samples
@@ -46,22 +48,26 @@ class Window:
 
     @property
     def duration(self) -> float:
-        """Seconds of sound."""
+        """Seconds of audio."""
         return len(self.samples) / RATE
 
     @property
     def began(self) -> float:
-        """Seconds on `time.monotonic()`'s clock at which the first sample was heard."""
+        """When the first sample was captured, in seconds on the clock of `time.monotonic()`."""
         return self.captured - (self.end - self.start) / RATE
 
     def within(self, other: Window) -> bool:
-        """Whether the other window, cut from the same sound, holds all of this one."""
+        """Whether the other window, cut from the same stream, contains all of this one."""
         return other.start <= self.start and self.end <= other.end
 
 
 @dataclass(frozen=True, slots=True)
 class SpeechBegan:
-    """An utterance began. `start` in samples since the source was first opened; `captured` as in `Window`."""
+    """An utterance began.
+
+    start     number of samples before it, since the source was first opened
+    captured  when the beginning was recognised, in seconds on the clock of `time.monotonic()`
+    """
 
     utterance: int
     start: int
@@ -70,11 +76,11 @@ class SpeechBegan:
 
 @dataclass(frozen=True, slots=True)
 class SpeechEnded:
-    """An utterance ended, `hangover` ago: no more of its windows follow.
+    """An utterance ended, `hangover` ago. None of its windows follow this event.
 
-    start       samples since the source was first opened, before its last sample of speech and the pad behind it
-    captured    seconds on `time.monotonic()`'s clock at which the end was recognised
-    net_speech  seconds of speech in all of it
+    start       number of samples up to its end (its last speech and a short pad), since the source was first opened
+    captured    when the end was recognised, in seconds on the clock of `time.monotonic()`
+    net_speech  seconds of speech in the whole utterance
     """
 
     utterance: int
@@ -83,5 +89,5 @@ class SpeechEnded:
     net_speech: float
 
 
-Speech = SpeechBegan | Window | SpeechEnded
-"""What comes out of a stream of blocks, in order."""
+SpeechEvent = SpeechBegan | Window | SpeechEnded
+"""What the segmenter returns for a stream of blocks, in order."""

@@ -1,4 +1,4 @@
-"""Which windows are refused before the model, and which are flagged."""
+"""The quality gate: which windows are refused before the model, and which are flagged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voiceauthd.config.schema import GateConfig
-from voiceauthd.speech.bandwidth import NARROW_BAND
+from voiceauthd.speech.bandwidth import NARROW_BAND_HZ
 from voiceauthd.speech.quality_gate import flags, refusal
 from voiceauthd.speech.window import Quality
 
@@ -46,7 +46,7 @@ def test_a_good_window_passes_without_a_flag() -> None:
         ({"net_speech": 0.1}, None),
     ],
 )
-def test_each_refusal_has_its_reason_and_the_bound_itself_passes(
+def test_a_value_beyond_a_bound_is_refused_with_its_reason_and_the_bound_itself_passes(
     change: dict[str, float | None], reason: str | None
 ) -> None:
     assert refusal(replace(GOOD, **change), GATE) == reason
@@ -55,11 +55,11 @@ def test_each_refusal_has_its_reason_and_the_bound_itself_passes(
 @pytest.mark.parametrize(
     ("field", "reason"), [("level_dbfs", "too_quiet"), ("clipping", "clipped"), ("snr_db", "noisy")]
 )
-def test_what_is_not_a_number_is_refused(field: str, reason: str) -> None:
+def test_nan_is_refused(field: str, reason: str) -> None:
     assert refusal(replace(GOOD, **{field: math.nan}), GATE) == reason
 
 
-def test_the_reason_told_is_the_one_to_mend_first() -> None:
+def test_the_reported_reason_is_the_one_to_fix_first() -> None:
     everything = replace(GOOD, level_dbfs=-80.0, clipping=0.5, snr_db=-5.0)
     assert refusal(everything, GATE) == "too_quiet"
     assert refusal(replace(everything, level_dbfs=-20.0), GATE) == "clipped"
@@ -67,7 +67,7 @@ def test_the_reason_told_is_the_one_to_mend_first() -> None:
 
 
 @given(QUALITIES)
-def test_nothing_passes_that_is_beyond_a_bound_and_nothing_is_refused_within_them(quality: Quality) -> None:
+def test_a_window_passes_exactly_if_it_is_within_all_bounds(quality: Quality) -> None:
     within = (
         quality.level_dbfs >= GATE.min_level_dbfs
         and quality.clipping <= GATE.max_clipping
@@ -83,7 +83,8 @@ def test_a_stricter_gate_lets_nothing_more_through(quality: Quality, one: float,
 
 
 @pytest.mark.parametrize(
-    ("bandwidth", "flagged"), [(None, False), (4000.0, True), (NARROW_BAND, False), (8000.0, False), (math.nan, True)]
+    ("bandwidth", "flagged"),
+    [(None, False), (4000.0, True), (NARROW_BAND_HZ, False), (8000.0, False), (math.nan, True)],
 )
 def test_narrow_band_is_flagged_and_not_refused(bandwidth: float | None, flagged: bool) -> None:
     quality = replace(GOOD, bandwidth=bandwidth)

@@ -1,4 +1,4 @@
-"""Noise that slips through both detectors: the model sees it, and it is still nobody, by policy `monitor`'s bound."""
+"""Noise that passes both detectors and reaches the model matches nobody, at the bound of policy `monitor`."""
 
 from __future__ import annotations
 
@@ -29,39 +29,36 @@ WINDOW = 3 * RATE
 
 @pytest.fixture(scope="module")
 def recogniser():
-    """CAM++ with what comes with the package, and the demo's two people enrolled."""
+    """CAM++ with the shipped calibration, and the demo's two people enrolled."""
     config = Config(model=ModelConfig(name="campplus", cache=campplus_cache()))
     embedder = load_embedder(config.model)
     backend = shipped_backend(embedder.model)
     assert backend.calibration is not None
     rule = make_policies(config, embedder.threshold, backend)[MONITOR].rule
-    deaf = Recogniser(embedder, make_gallery([], embedder.model), rule, config.gate)
+    without_people = Recogniser(embedder, make_gallery([], embedder.model), rule, config.gate)
     segmenter, profiles = Segmenter(config.speech), []
     for name in ("ralph", "susan"):
         recordings = [read_recording(VOICES / f"{name}-{index}.flac") for index in range(1, 6)]
-        heard = [each for sound in recordings for each in follow([Block(sound, 0, 0.0)], segmenter, deaf)]
+        results = [each for sound in recordings for each in follow([Block(sound, 0, 0.0)], segmenter, without_people)]
         exemplars = [
-            Exemplar(each.embedding.vector, 3.0, None, "default", "") for each in heard if type(each) is ScoredWindow
+            Exemplar(each.embedding.vector, 3.0, None, "default", "") for each in results if type(each) is ScoredWindow
         ]
         profiles.append(Profile(name, name, 1, None, embedder.model, tuple(exemplars), "", ""))
     return Recogniser(embedder, make_gallery(profiles, embedder.model, backend), rule, config.gate)
 
 
-def decided(recogniser, sounds):
-    """What becomes of each sound as a window that the gate lets through."""
-    fine = Quality(3.0, None, 0.0, -20.0)
-    windows = [Window(sound, 0, WINDOW, 0.0, 1, fine, 3.0) for sound in sounds]
-    return [heard for heard in recogniser.recognise(windows) if isinstance(heard, ScoredWindow)]
-
-
-def nobody(heard):
-    assert heard
-    for each in heard:
+def assert_matches_nobody(recogniser, sounds):
+    """Check each sound, given as a window that passes the gate."""
+    quality = Quality(3.0, None, 0.0, -20.0)
+    windows = [Window(sound, 0, WINDOW, 0.0, 1, quality, 3.0) for sound in sounds]
+    scored = [result for result in recogniser.recognise(windows) if isinstance(result, ScoredWindow)]
+    assert scored
+    for each in scored:
         assert each.identified.recognition is Recognition.UNKNOWN
-        assert max(score.llr for score in each.scores) < 0.0, "rather a stranger than anybody who is enrolled"
+        assert max(score.llr for score in each.scores) < 0.0, "more likely a stranger than anybody who is enrolled"
 
 
-def test_made_noise_that_reaches_the_model_is_nobody(recogniser):
+def test_synthetic_noise_matches_nobody(recogniser):
     generator = np.random.default_rng(5)
     time = np.arange(WINDOW) / RATE
     clicks = np.zeros(WINDOW)
@@ -72,22 +69,20 @@ def test_made_noise_that_reaches_the_model_is_nobody(recogniser):
         0.1 * sum(np.sin(2.0 * np.pi * pitch * time) for pitch in (261.6, 329.6, 392.0, 523.3)),
         np.convolve(clicks, np.exp(-np.arange(400) / 40.0))[:WINDOW],
     ]
-    nobody(decided(recogniser, [sound.astype(np.float32) for sound in sounds]))
+    assert_matches_nobody(recogniser, [sound.astype(np.float32) for sound in sounds])
 
 
-def test_recorded_noise_that_reaches_the_model_is_nobody(recogniser):
+def test_recorded_noise_matches_nobody(recogniser):
     folder = development_speech().parent / "noise"
     with (folder / "manifest.csv").open(newline="", encoding="utf-8") as stream:
         files = [folder / row["path"] for row in csv.DictReader(stream) if row["contains_speech"] != "yes"]
     sounds = [read_recording(file)[:WINDOW] for file in files]
-    nobody(decided(recogniser, [sound for sound in sounds if len(sound) == WINDOW]))
+    assert_matches_nobody(recogniser, [sound for sound in sounds if len(sound) == WINDOW])
 
 
-def test_the_same_path_knows_the_people_who_are_enrolled(recogniser):
-    config = Config()
+def test_the_same_recogniser_identifies_the_enrolled_people(recogniser):
+    segmenter = Segmenter(Config().speech)
     for turn, name in (("turn-01-ralph", "ralph"), ("turn-02-susan", "susan")):
         block = Block(read_recording(VOICES / f"{turn}.flac"), 0, 0.0)
-        heard = [
-            each for each in follow([block], Segmenter(config.speech), recogniser) if isinstance(each, ScoredWindow)
-        ]
-        assert {each.identified.identity for each in heard} == {name}
+        scored = [each for each in follow([block], segmenter, recogniser) if isinstance(each, ScoredWindow)]
+        assert {each.identified.identity for each in scored} == {name}
