@@ -1,4 +1,4 @@
-"""Cohorts and calibrations for tests, of nobody. Import as `from backends import …`."""
+"""Made-up cohorts and calibrations for tests."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ SOURCES = ("made up, CC0",)
 
 
 def made_up_cohort(model: ModelId, seed: int = 0) -> Cohort:
-    """25 strangers, spread over all directions."""
+    """Return 25 strangers in random directions."""
     rows = np.random.default_rng(seed).standard_normal((25, model.dimension))
     rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
     return make_cohort(model, [(f"stranger {index}", row) for index, row in enumerate(rows)], SOURCES)
 
 
 def made_up_calibration(cohort: Cohort, /, **changes: object) -> Calibration:
-    """One that goes with the cohort, and says 0 at a normalised score of 0.5 whatever else is known."""
+    """Return a calibration for the cohort: its LLR is 0 at a normalised score of 0.5 and depends on nothing else."""
     plain = Calibration(
         format=FORMAT,
         model=model_record(cohort.model),

@@ -1,7 +1,7 @@
-"""Models for tests, and speech: what is had once and used by everybody.
+"""Models and speech shared by the tests.
 
-`campplus_cache()` is the real CAM++ in the model cache; `tiny_wavlm()` writes a WavLM x-vector checkpoint with random
-weights that is small enough for a test. Import as `from models import …`.
+`campplus_cache()` is the real CAM++ in the model cache; `tiny_wavlm()` writes a small WavLM x-vector checkpoint with
+random weights.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ SPEECH = Path(__file__).resolve().parents[2] / "shared" / "speech"
 
 @functools.cache
 def _campplus() -> Path | str:
-    """The cache that holds CAM++, or why there is none."""
+    """Return the cache with CAM++, or why there is none."""
     folder = os.environ.get("VOICEAUTHD_MODEL_CACHE")
     cache = Path(folder) if folder else None
     path = find(CAMPPLUS, None, cache)
@@ -35,9 +35,9 @@ def _campplus() -> Path | str:
 
 
 def campplus_cache() -> Path:
-    """The model cache with CAM++ in it: $VOICEAUTHD_MODEL_CACHE, else the usual one. Fetched once if it is missing.
+    """Return the model cache with CAM++: $VOICEAUTHD_MODEL_CACHE, otherwise the default. Fetches it if it is missing.
 
-    Skips the test, with the reason, when the model cannot be had.
+    Skips the test, with the reason, if the model is not available.
     """
     cache = _campplus()
     if isinstance(cache, str):
@@ -46,21 +46,21 @@ def campplus_cache() -> Path:
 
 
 def development_speech() -> Path:
-    """The folder of the development speech. Skips the test when it is not there."""
+    """Return the folder of the development speech. Skips the test if there is none."""
     folder = SPEECH / "dev"
     if not (folder / "trials.csv").is_file():
-        pytest.skip("no development speech: ../shared/speech is not there")
+        pytest.skip("no development speech: ../shared/speech does not exist")
     return folder
 
 
 def rows(folder: Path, table: str) -> list[dict[str, str]]:
-    """A table of the development speech: `manifest.csv`, `enroll.csv` or `trials.csv`."""
+    """Return a table of the development speech: `manifest.csv`, `enroll.csv` or `trials.csv`."""
     with (folder / table).open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
 
 
 def tiny_wavlm(folder: Path, seed: int = 0, *, normalise: bool | None = True, **changes: object) -> Path:
-    """Writes a small `WavLMForXVector` with random weights as transformers does: config, weights, preprocessor.
+    """Write a small `WavLMForXVector` with random weights as transformers does: config, weights, preprocessor.
 
     normalise  `do_normalize` of the preprocessor; None writes no preprocessor_config.json
     changes    to the configuration
@@ -79,7 +79,7 @@ def tiny_wavlm(folder: Path, seed: int = 0, *, normalise: bool | None = True, **
         "num_conv_pos_embedding_groups": 4,
         "tdnn_dim": (32, 32, 32, 32, 96),
         "xvector_output_dim": 24,
-        # Random weights of the usual size make every embedding alike; larger ones make the clips differ.
+        # With random weights of the usual size all embeddings are similar; with larger ones they differ.
         "initializer_range": 0.3,
     }
     model = WavLMForXVector(WavLMConfig(**settings | changes)).eval()

@@ -1,5 +1,4 @@
-"""What the tests of this folder are made of: voices of few dimensions, profiles of them, strangers, windows without
-sound."""
+"""Helpers for the tests of scoring and tracking: voices of few dimensions, profiles, strangers, windows without audio."""
 
 from __future__ import annotations
 
@@ -31,14 +30,26 @@ ANYTHING = st.floats(allow_nan=True, allow_infinity=True)
 BROKEN = (math.nan, math.inf, -math.inf)
 NAMES = ("anna", "ben", "cleo", "dora")
 
+RULES = st.builds(
+    lambda calibrated, reject, between, margin, min_speech, agreement: Rule(
+        "unlock", calibrated, reject + between, reject, margin, min_speech, agreement
+    ),
+    calibrated=st.booleans(),
+    reject=st.floats(-5.0, 1.0),
+    between=st.floats(0.0, 5.0),
+    margin=st.floats(0.0, 0.5),
+    min_speech=st.floats(1.0, 3.0),
+    agreement=st.floats(-1.0, 1.0),
+)
+
 
 def score(name: str, value: float) -> Score:
-    """One of which every figure is the same."""
+    """Return a score in which every value is the same."""
     return Score(name, value, value, value)
 
 
 def scores(values: Iterable[float]) -> list[Score]:
-    """One each, named in the order of `NAMES`."""
+    """Return one score for each value, named in the order of `NAMES`."""
     return [score(name, value) for name, value in zip(NAMES, values, strict=False)]
 
 
@@ -60,7 +71,7 @@ def voice(vector: Vector, model: ModelId = MODEL, net_speech: float = 3.0, snr_d
 
 
 def between(cosine: float, one: int = 0, other: int = 1) -> Vector:
-    """What has that cosine with axis `one`, and lies towards axis `other`."""
+    """Return a vector with this cosine to axis `one`, in the plane of both axes."""
     return unit(cosine * axis(one) + math.sqrt(1.0 - cosine**2) * axis(other))
 
 
@@ -75,7 +86,7 @@ def profile(
 
 
 def window(new_speech: float, net_speech: float | None = None, at: float = 0.0, snr_db: float | None = 20.0) -> Window:
-    """A window without sound. net_speech: of all of it, which it lasts; at: seconds, where it begins."""
+    """Return a window without audio. net_speech: of the whole window, which is also its duration; at: start in seconds."""
     speech = new_speech if net_speech is None else net_speech
     lasts = speech if math.isfinite(speech) else 3.0
     quality = Quality(speech, snr_db, 0.0, -25.0)
@@ -84,9 +95,10 @@ def window(new_speech: float, net_speech: float | None = None, at: float = 0.0, 
 
 
 def vectors(dimension: int = DIMENSION) -> st.SearchStrategy[Vector]:
-    """Any direction."""
-    numbers = st.lists(st.floats(-1.0, 1.0, width=32), min_size=dimension, max_size=dimension)
-    return numbers.filter(lambda values: float(np.linalg.norm(values)) > 0.1).map(unit)
+    """Any direction; an axis more often than by chance."""
+    axes = [sign * row for row in np.eye(dimension, dtype=np.float32) for sign in (1, -1)]
+    anywhere = st.integers(0, 2**32 - 1).map(lambda seed: unit(np.random.default_rng(seed).standard_normal(dimension)))
+    return st.sampled_from(axes) | anywhere
 
 
 def strangers(count: int = 30, model: ModelId = MODEL, seed: int = 0) -> Cohort:
@@ -106,7 +118,7 @@ def evidence(
 
 
 def calibration(**changes: object) -> Calibration:
-    """One that says 0 at a normalised score of 0.3, and belongs to `strangers()`."""
+    """Return a calibration for `strangers()` with an LLR of about 0 at a normalised score of 0.3."""
     plain = {
         "offset": -9.0,
         "weights": (30.0, -2.0, 0.5, 1.5, 0.25, 0.01),

@@ -1,8 +1,8 @@
-"""What can go wrong, said once: the exit codes, and the errors a person can act on.
+"""The exit codes, and the errors that a person can act on.
 
-Every error here is one line for the person who must act: what is wrong, where, what to do. It carries a stable
-`reason` code for programs and the exit code that the commands end with. Anything that is not a `VoiceauthError` is
-a defect of ours and ends with `ExitCode.INTERNAL`; no failure of any kind ends with 0.
+The message of an error is one line: what is wrong, where, and what to do. Each error has a stable `reason` code for
+programs and the exit code of the commands. Any other exception is a defect of voiceauthd and ends with
+`ExitCode.INTERNAL`; no failure ends with 0.
 
 Standard library only: clients import this module.
 """
@@ -13,7 +13,7 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """How `voiceauth` and `voiceauthd` end. `docs/exit-codes.md` explains each to the user."""
+    """The exit codes of `voiceauth` and `voiceauthd`. `docs/exit-codes.md` explains them to the user."""
 
     OK = 0  # success; for verify: accepted
     REJECT = 1
@@ -29,18 +29,22 @@ class ExitCode(IntEnum):
     AUDIO = 11  # a recording or a take that cannot be used
     STORAGE = 12
     ALREADY_RUNNING = 13
-    LOCKED = 14  # too many failures; a password is not affected
+    LOCKED = 14  # too many failures; passwords are not affected
     INTERNAL = 70
 
 
 class VoiceauthError(Exception):
-    """The root of every error a person can act on.
+    """The base of all errors that a person can act on.
 
-    `reason` is the stable code that programs read; it defaults to the class's own.
+    `reason` is the stable code for programs; the default is the class's own.
     """
 
     exit_code = ExitCode.INTERNAL
     reason = "internal"
+
+    def __init_subclass__(cls, *, exit_code: ExitCode | None = None, reason: str | None = None) -> None:
+        cls.exit_code = cls.exit_code if exit_code is None else exit_code
+        cls.reason = cls.reason if reason is None else reason
 
     def __init__(self, message: str, reason: str | None = None) -> None:
         super().__init__(message)
@@ -48,84 +52,48 @@ class VoiceauthError(Exception):
             self.reason = reason
 
 
-class UsageError(VoiceauthError):
-    """A command or a request that makes no sense as it was given."""
-
-    exit_code = ExitCode.USAGE
-    reason = "usage"
+class UsageError(VoiceauthError, exit_code=ExitCode.USAGE, reason="usage"):
+    """A command or request that is invalid."""
 
 
-class ConfigError(VoiceauthError):
-    """A configuration that is refused; the message names file, line and key."""
-
-    exit_code = ExitCode.CONFIG
-    reason = "config"
+class ConfigError(VoiceauthError, exit_code=ExitCode.CONFIG, reason="config"):
+    """An invalid configuration; the message names file, line and key."""
 
 
-class SourceError(VoiceauthError):
-    """No sound can be had: no microphone, a device that vanished, a stream that does not flow."""
-
-    exit_code = ExitCode.NO_MICROPHONE
-    reason = "no_microphone"
+class SourceError(VoiceauthError, exit_code=ExitCode.NO_MICROPHONE, reason="no_microphone"):
+    """No audio source: no microphone, a device that was removed, a stream that has stalled."""
 
 
-class AudioError(VoiceauthError):
+class AudioError(VoiceauthError, exit_code=ExitCode.AUDIO, reason="bad_audio"):
     """A recording that cannot be used: missing, not audio, too short, silent, clipped."""
 
-    exit_code = ExitCode.AUDIO
-    reason = "bad_audio"
 
-
-class ModelError(VoiceauthError):
-    """A model that cannot be had, does not match its hash, or gives no usable embedding."""
-
-    exit_code = ExitCode.MODEL
-    reason = "model_unavailable"
-
-
-class NotEnrolledError(VoiceauthError):
-    """Nobody of that name is enrolled."""
-
-    exit_code = ExitCode.NOT_ENROLLED
-    reason = "not_enrolled"
-
-
-class StorageError(VoiceauthError):
-    """A profile that cannot be read, written or trusted."""
-
-    exit_code = ExitCode.STORAGE
-    reason = "storage"
-
-
-class BusyError(VoiceauthError):
-    """Somebody else is verifying or enrolling just now."""
-
-    exit_code = ExitCode.BUSY
-    reason = "busy"
-
-
-class WithdrawnError(VoiceauthError):
-    """The daemon ended a request before it was decided: it stops, or was reconfigured."""
-
-    exit_code = ExitCode.INCONCLUSIVE
-    reason = "cancelled"
-
-
-class LockedError(VoiceauthError):
-    """A voice that failed too often is not listened to for a while. `seconds`: how long still."""
-
-    exit_code = ExitCode.LOCKED
-    reason = "locked"
+class LockedError(VoiceauthError, exit_code=ExitCode.LOCKED, reason="locked"):
+    """A voice that is locked after too many failures. `seconds`: remaining duration of the lock."""
 
     def __init__(self, message: str, reason: str | None = None, *, seconds: float = 0.0) -> None:
         super().__init__(message, reason)
         self.seconds = seconds
 
 
-class TooOftenError(BusyError):
-    """More calls in a minute than a user may make. `limit` calls; `seconds` until the next one is taken."""
+class ModelError(VoiceauthError, exit_code=ExitCode.MODEL, reason="model_unavailable"):
+    """A model that is not available, does not match its hash, or returns no usable embedding."""
 
-    reason = "too_often"
+
+class NotEnrolledError(VoiceauthError, exit_code=ExitCode.NOT_ENROLLED, reason="not_enrolled"):
+    """Nobody is enrolled under that name."""
+
+
+class StorageError(VoiceauthError, exit_code=ExitCode.STORAGE, reason="storage"):
+    """A file of profiles, keys, scoring, audit or settings that cannot be read, written or trusted."""
+
+
+class BusyError(VoiceauthError, exit_code=ExitCode.BUSY, reason="busy"):
+    """Another caller is verifying or enrolling, or another process holds a lock."""
+
+
+class TooOftenError(BusyError, reason="too_often"):
+    """More calls in a minute than a user may make. `limit`: calls per minute; `seconds` until the next is accepted."""
 
     def __init__(self, message: str, reason: str | None = None, *, limit: int = 0, seconds: float = 0.0) -> None:
         super().__init__(message, reason)
@@ -133,22 +101,17 @@ class TooOftenError(BusyError):
         self.seconds = seconds
 
 
-class DeniedError(VoiceauthError):
-    """The caller may not do that."""
-
-    exit_code = ExitCode.DENIED
-    reason = "denied"
+class WithdrawnError(VoiceauthError, exit_code=ExitCode.INCONCLUSIVE, reason="cancelled"):
+    """The daemon ended a request before its decision, because it is stopping or was reconfigured."""
 
 
-class NotRunningError(VoiceauthError):
-    """No daemon answers on the socket."""
-
-    exit_code = ExitCode.NOT_RUNNING
-    reason = "not_running"
+class DeniedError(VoiceauthError, exit_code=ExitCode.DENIED, reason="denied"):
+    """The caller lacks the permission."""
 
 
-class AlreadyRunningError(VoiceauthError):
-    """Another daemon already answers on the socket."""
+class NotRunningError(VoiceauthError, exit_code=ExitCode.NOT_RUNNING, reason="not_running"):
+    """No daemon is listening on the socket."""
 
-    exit_code = ExitCode.ALREADY_RUNNING
-    reason = "already_running"
+
+class AlreadyRunningError(VoiceauthError, exit_code=ExitCode.ALREADY_RUNNING, reason="already_running"):
+    """Another daemon is already listening on the socket."""

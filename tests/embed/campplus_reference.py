@@ -1,6 +1,6 @@
-"""CAM++ again, in the plainest form: torch's own layers in the paper's order and layout, nothing folded.
+"""A reference implementation of CAM++: torch's layers in the order and layout of the paper, nothing folded.
 
-The tests hold the network of the daemon against it. The names of the layers are those of the published checkpoint.
+The tests compare the daemon's network with it. The names of the layers are those of the published checkpoint.
 """
 
 from __future__ import annotations
@@ -10,33 +10,33 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 FEATURE_DIM = 80
-"""Filter bank channels; three halvings in the head must divide it."""
+"""Filter bank channels; must be divisible by 8."""
 
 EMBEDDING_DIM = 192
 
 HEAD_CHANNELS = 32
-"""Channels of the two-dimensional convolutions that precede the time-delay layers."""
+"""Channels of the two-dimensional convolutions before the time-delay layer."""
 
 GROWTH = 32
-"""Channels that each dense layer adds to what it was given."""
+"""Channels that each dense layer adds to its input."""
 
 BOTTLENECK = 4 * GROWTH
 """Channels between the two convolutions of a dense layer."""
 
 BLOCKS = ((12, 1), (24, 2), (16, 2))
-"""Layers and dilation of each dense block; every convolution over time in them has `KERNEL` taps."""
+"""Number of layers and dilation of each dense block; its convolutions over time have `KERNEL` taps."""
 
 KERNEL = 3
 
 TDNN_CHANNELS = 128
 
 SEGMENT = 100
-"""Frames over which the mask takes its local context. The first time-delay layer halves the 10 ms frames, so this is
-2 s; a shorter rest, or a shorter utterance, is a segment of its own."""
+"""Frames of the mask's local context. The first time-delay layer halves the 10 ms frames, so this is 2 s; the rest of
+an utterance, or a shorter utterance, is also a segment."""
 
 
 class ResidualUnit(nn.Module):
-    """Two 3 × 3 convolutions over (frequency, time) beside a shortcut; `stride` thins the frequencies only."""
+    """Two 3 × 3 convolutions over (frequency, time) beside a shortcut; `stride` is over frequencies only."""
 
     def __init__(self, stride: int) -> None:
         super().__init__()
@@ -50,13 +50,13 @@ class ResidualUnit(nn.Module):
             self.shortcut.append(nn.BatchNorm2d(HEAD_CHANNELS))
 
     def forward(self, x: Tensor) -> Tensor:
-        """Shape (batch, HEAD_CHANNELS, frequencies, frames), in and out; frequencies thinned by the stride."""
+        """Shape (batch, HEAD_CHANNELS, frequencies, frames), in and out; frequencies divided by the stride."""
         y = functional.relu(self.bn1(self.conv1(x)))
         return functional.relu(self.bn2(self.conv2(y)) + self.shortcut(x))
 
 
 class Head(nn.Module):
-    """The front-end convolution module: local patterns in frequency and time, frequencies thinned eightfold."""
+    """The front-end convolution module over frequency and time; it reduces the frequencies to an eighth."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -76,7 +76,7 @@ class Head(nn.Module):
 
 
 class ContextMask(nn.Module):
-    """A convolution over time, masked by what the whole utterance and the segment around each frame are like."""
+    """A convolution over time with a mask computed from the whole utterance and the segment around each frame."""
 
     def __init__(self, dilation: int) -> None:
         super().__init__()
@@ -95,7 +95,7 @@ class ContextMask(nn.Module):
 
 
 class DenseLayer(nn.Module):
-    """One layer of a dense block: squeeze all channels so far to the bottleneck, then the masked convolution."""
+    """One layer of a dense block: reduce all channels so far to the bottleneck, then the masked convolution."""
 
     def __init__(self, channels: int, dilation: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ class DenseLayer(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Dense layers, each seeing what every earlier one added."""
+    """Dense layers, each with the outputs of all earlier ones as input."""
 
     def __init__(self, channels: int, layers: int, dilation: int) -> None:
         super().__init__()
@@ -151,8 +151,8 @@ class Transit(nn.Module):
 
 
 class Dense(nn.Module):
-    """The last layer. Its batch norm has no affine terms, and no rectifier follows: one would take all negative
-    coordinates away and lift the cosine of every two strangers."""
+    """The last layer. Its batch norm has no affine terms, and no rectifier follows: a rectifier would remove all
+    negative coordinates and raise the cosine of any two strangers."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class Dense(nn.Module):
 
 
 class CamPlusPlus(nn.Module):
-    """The whole network."""
+    """The complete network."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Fixtures of the tests of `embed/`."""
+"""Fixtures for the tests of `embed/`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from embed_clips import bad_clips
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
-    """As in the daemon; on a busy machine two threads wait for each other."""
+    """Use one thread, as the daemon does; on a busy machine several threads wait for each other."""
     import torch
 
     torch.set_num_threads(1)
@@ -17,13 +17,13 @@ def one_thread() -> None:
 
 @pytest.fixture(params=bad_clips().values(), ids=bad_clips().keys())
 def bad_clip(request: pytest.FixtureRequest) -> np.ndarray:
-    """A clip that no model must see."""
+    """A clip that must not reach a model."""
     return request.param
 
 
 @pytest.fixture
 def connections(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Every attempt to use a network, none of which succeeds."""
+    """Block the network; the list contains every attempt to use it."""
     import socket
 
     attempts: list[str] = []

@@ -1,4 +1,4 @@
-"""Clips for the tests of `embed/`, and clips that no model must see."""
+"""Clips for the tests of `embed/`, and clips that must not reach a model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def noise(seconds: float, seed: int) -> np.ndarray:
-    """Noise with a spectrum and a rhythm of its own for each seed, so that embeddings of two differ. Shape (n,)."""
+    """Return noise with a different spectrum and rhythm for each seed, so that embeddings differ. Shape (n,)."""
     random = np.random.default_rng(seed)
     length = round(16_000 * seconds)
     time = np.arange(length) / 16_000
@@ -16,7 +16,7 @@ def noise(seconds: float, seed: int) -> np.ndarray:
 
 
 def bad_clips() -> dict[str, np.ndarray]:
-    """By what is wrong with them."""
+    """Return unusable clips, by what is wrong with them."""
     middle = np.arange(16_000) == 8000
     return {
         "too short": noise(0.999, 1),

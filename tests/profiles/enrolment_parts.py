@@ -1,4 +1,4 @@
-"""What the tests of enrolment are made of: windows as the segmenter cuts them, and somebody who speaks."""
+"""Helpers for the tests of enrolment: windows as the segmenter cuts them, and a simulated speaker."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GOOD = Quality(net_speech=0.0, snr_db=25.0, clipping=0.0, level_dbfs=-26.0)
 
 
 def near(voice: Vector, rng: np.random.Generator) -> Vector:
-    """A vector with the cosine 0.8 to `voice`, so about 0.64 to others of the same voice."""
+    """Return a vector with cosine 0.8 to `voice`, so about 0.64 to other vectors of the same voice."""
     other = rng.standard_normal(len(voice))
     other -= np.dot(other, voice) * voice
     return (0.8 * voice + 0.6 * other / np.linalg.norm(other)).astype(np.float32)
@@ -30,9 +30,10 @@ def near(voice: Vector, rng: np.random.Generator) -> Vector:
 def cut(
     seconds: float, speech: float = 1.0, quality: Quality = GOOD, utterance: int = 1, at: float = 0.0
 ) -> list[Window]:
-    """What the segmenter cuts from an utterance: 1.5 s, then 3 s every 1.5 s, then the tail.
+    """Return the windows of an utterance: 1.5 s, then 3 s every 1.5 s, then the tail.
 
-    speech: its share. at: seconds, where it begins
+    speech  share of it that is speech
+    at      start in seconds
     """
     ends = [1.5 * step for step in range(1, int(seconds / 1.5) + 1)]
     if seconds - (ends[-1] if ends else 0.0) >= 0.5:
@@ -57,24 +58,24 @@ def cut(
 
 
 def joined(words: int, word: float = 0.6) -> list[Window]:
-    """What the segmenter cuts from words that are called out every 1.5 s: each with those before it, up to 3 s of them,
-    once there is 1 s of speech.
+    """Return the windows of separate words, one every 1.5 s, from 1 s of speech on: each contains the words before it,
+    up to 3 s of speech.
     """
     kept = int(3.0 / word)
     found: list[Window] = []
     for last in range(1, words):
         first = max(0, last + 1 - kept)
-        held = last + 1 - first
-        new = word if found else held * word
-        quality = dataclasses.replace(GOOD, net_speech=held * word)
+        count = last + 1 - first
+        new = word if found else count * word
+        quality = dataclasses.replace(GOOD, net_speech=count * word)
         start, end = round(1.5 * first * RATE), round((1.5 * last + word) * RATE)
-        samples = np.zeros(round(held * word * RATE), np.float32)
+        samples = np.zeros(round(count * word * RATE), np.float32)
         found.append(Window(samples, start, end, end / RATE, last + 1, quality, new))
     return found
 
 
 class Speaker:
-    """Gives takes to an enrolment, one after the other; each window's embedding is near the voice."""
+    """Gives takes to an enrolment; the embedding of each window is near the voice."""
 
     def __init__(self, enrolment: Enrolment, seed: int = 0) -> None:
         self.enrolment = enrolment
@@ -87,7 +88,7 @@ class Speaker:
         return self.enrolment.take(windows, self.embed([voice] * len(windows)))
 
     def utter(self, seconds: float, speech: float = 1.0, quality: Quality = GOOD) -> list[Window]:
-        """The windows of one more utterance, which begins a second after the last one."""
+        """Return the windows of another utterance, which begins a second after the previous one."""
         self.utterances += 1
         windows = cut(seconds, speech, quality, self.utterances, self.now)
         self.now += seconds + 1.0

@@ -1,4 +1,4 @@
-"""What the tests of this folder are made of: profiles, and a look at what lies in a store's folder."""
+"""Helpers for the tests of this folder: profiles, and the content of a store's folder."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def profile(name: str = "anna", model: ModelId = MODEL, count: int = 5, seed: in
 
 
 def keys_beside(where: Path) -> Keys:
-    """The keys of the store in `where`, which are made if there are none."""
+    """Return the keys of the store in `where`; they are made if there are none."""
     return load_keys(where.parent / KEY_FILE, {})
 
 
@@ -51,6 +51,7 @@ def profile_files(where: Path) -> list[str]:
 
 @contextmanager
 def refused(reason: str) -> Iterator[pytest.ExceptionInfo[StorageError]]:
+    """Assert that a `StorageError` with this reason is raised, and that its message is one line."""
     with pytest.raises(StorageError) as caught:
         yield caught
     assert caught.value.reason == reason

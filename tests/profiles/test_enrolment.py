@@ -1,4 +1,4 @@
-"""Enrolment: which takes are kept, what is said about the others, and when it is enough."""
+"""Enrolment: which takes are kept, why others are refused, and when a profile is complete."""
 
 from __future__ import annotations
 
@@ -57,15 +57,15 @@ def test_one_long_recording_is_enough() -> None:
 
 @settings(deadline=None, max_examples=50)
 @given(st.floats(1.5, 60.0), st.floats(0.7, 1.0))
-def test_speech_is_counted_once_however_windows_overlap(seconds: float, share: float) -> None:
+def test_speech_in_overlapping_windows_is_counted_once(seconds: float, share: float) -> None:
     speaker = enrol()
     verdict = speaker.say(seconds, speech=share)
-    heard = sum(window.new_speech for window in cut(seconds, share))
+    expected = sum(window.new_speech for window in cut(seconds, share))
     assert verdict.accepted
-    assert verdict.net_speech == pytest.approx(heard, abs=0.02)
+    assert verdict.net_speech == pytest.approx(expected, abs=0.02)
     assert verdict.net_speech <= seconds * share + 0.02
     assert verdict.quality is not None
-    assert verdict.quality.net_speech == pytest.approx(heard)
+    assert verdict.quality.net_speech == pytest.approx(expected)
     assert verdict.exemplars <= max(1, math.ceil(seconds / 3.0))
 
 
@@ -112,7 +112,7 @@ def test_a_take_without_windows_is_too_short_and_has_no_quality() -> None:
     assert (verdict.reason, verdict.quality) == ("too_short", None)
 
 
-def test_a_take_in_silence_whose_noise_was_never_heard_passes() -> None:
+def test_a_take_without_measured_noise_is_accepted() -> None:
     speaker = enrol()
     assert speaker.say(4.0, quality=dataclasses.replace(GOOD, snr_db=None)).accepted
 
@@ -122,10 +122,10 @@ def test_two_people_in_one_take_are_refused() -> None:
     windows = cut(12.0)
     verdict = speaker.enrolment.take(windows, speaker.embed([ANNA] * 4 + [BERTA] * (len(windows) - 4)))
     assert verdict.reason == "not_one_voice"
-    assert speaker.say(4.0, BERTA).accepted, "nothing of the refused take is remembered"
+    assert speaker.say(4.0, BERTA).accepted, "nothing of the refused take is kept"
 
 
-def test_somebody_else_in_a_later_take_is_refused() -> None:
+def test_another_person_in_a_later_take_is_refused() -> None:
     speaker = enrol()
     assert speaker.say(4.0).accepted
     assert speaker.say(4.0, BERTA).reason == "different_voice"
@@ -150,7 +150,7 @@ def test_embeddings_of_another_model_are_an_error() -> None:
     assert caught.value.reason == "wrong_model"
 
 
-def test_too_little_speech_says_what_is_missing_and_why() -> None:
+def test_with_too_little_speech_the_error_says_what_is_missing_and_why() -> None:
     speaker = enrol()
     speaker.say(4.2)
     speaker.say(4.0)
@@ -166,12 +166,12 @@ def test_too_little_speech_says_what_is_missing_and_why() -> None:
     assert speaker.enrolment.summary().endswith("; 3 takes refused (2 clipped, different_voice)")
 
 
-def test_nothing_at_all_is_not_enough() -> None:
+def test_finishing_without_any_take_is_an_error() -> None:
     with pytest.raises(AudioError, match=r"0\.0 s of 20 s speech, 0 of 5 exemplars$"):
         enrol().enrolment.finish()
 
 
-def test_adding_keeps_what_was_there_and_its_conditions() -> None:
+def test_adding_keeps_the_old_exemplars_and_their_conditions() -> None:
     old = enrolled()
     enrolment = Enrolment("ANNA", MODEL, EnrollConfig(), condition="headset", owner_uid=4711, existing=old, mode="add")
     assert not enrolment.complete, "nothing was added yet"
@@ -186,30 +186,30 @@ def test_adding_keeps_what_was_there_and_its_conditions() -> None:
     assert new.created == old.created
 
 
-def test_adding_somebody_elses_voice_is_refused() -> None:
+def test_adding_another_persons_voice_is_refused() -> None:
     assert enrol(existing=enrolled(), mode="add").say(4.0, BERTA).reason == "different_voice"
 
 
-def test_replacing_starts_over_and_stays_the_same_person() -> None:
+def test_replacing_starts_over_and_keeps_the_uid() -> None:
     old = enrolled()
     speaker = enrol(existing=old, mode="replace")
-    assert speaker.say(30.0, BERTA).complete, "the old voice has no say"
+    assert speaker.say(30.0, BERTA).complete, "the old voice is not compared"
     new = speaker.enrolment.finish()
     assert (new.uid, new.generation) == (old.uid, 2)
     assert not set(map(id, new.exemplars)) & set(map(id, old.exemplars))
 
 
 @pytest.mark.parametrize(
-    ("mode", "there", "error", "reason"),
+    ("mode", "exists", "error", "reason"),
     [
         ("new", True, StorageError, "already_enrolled"),
         ("add", False, NotEnrolledError, "not_enrolled"),
         ("overwrite", False, UsageError, "usage"),
     ],
 )
-def test_a_mode_that_does_not_fit_is_refused(mode: str, there: bool, error: type[UsageError], reason: str) -> None:
+def test_an_unsuitable_mode_is_refused(mode: str, exists: bool, error: type[UsageError], reason: str) -> None:
     with pytest.raises(error) as caught:
-        enrol(existing=profile() if there else None, mode=mode)
+        enrol(existing=profile() if exists else None, mode=mode)
     assert caught.value.reason == reason
 
 
@@ -228,7 +228,7 @@ def test_names_and_conditions_are_checked_first() -> None:
         Enrolment("anna", MODEL, EnrollConfig(), condition="x" * 33)
 
 
-def test_a_full_profile_takes_no_more() -> None:
+def test_a_full_profile_accepts_no_more_takes() -> None:
     speaker = enrol()
     verdict = speaker.say(100.0)
     assert verdict.accepted
@@ -239,7 +239,7 @@ def test_a_full_profile_takes_no_more() -> None:
     assert len(speaker.enrolment.finish().exemplars) == MAX_EXEMPLARS
 
 
-def test_what_does_not_fit_beside_the_old_exemplars_is_left_out_and_said() -> None:
+def test_exemplars_that_do_not_fit_are_left_out_with_advice() -> None:
     speaker = enrol(existing=enrolled(EnrollConfig(speech=72, exemplars=18)), mode="add")
     verdict = speaker.say(30.0)
     assert (verdict.accepted, verdict.exemplars, verdict.complete) == (True, MAX_EXEMPLARS, True)
@@ -255,8 +255,8 @@ def test_nothing_is_added_to_a_full_profile() -> None:
         speaker.enrolment.finish()
 
 
-def test_many_short_takes_reach_a_high_demand_of_speech() -> None:
-    """Twenty exemplars of 2 s are 40 s; 60 s must still be possible, since the configuration allows it."""
+def test_many_short_takes_can_reach_a_long_required_speech() -> None:
+    """Twenty exemplars of 2 s are 40 s; 60 s must be possible, because the configuration allows it."""
     speaker = enrol(EnrollConfig(speech=60))
     verdicts = [speaker.say(2.0) for _ in range(30)]
     assert all(verdict.accepted and verdict.advice is None for verdict in verdicts)

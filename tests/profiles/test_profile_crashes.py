@@ -1,4 +1,4 @@
-"""The store keeps what it was given: through full disks, crashes, and other processes and threads."""
+"""The store loses nothing: with full disks, crashes, and other processes and threads."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ import errno
 import fcntl
 import multiprocessing
 import os
-import random
 import resource
-import signal
 import stat
 import subprocess
+import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -29,17 +27,7 @@ from voiceauthd.profiles.store import ProfileStore
 forking = multiprocessing.get_context("fork")
 
 
-@pytest.fixture
-def where(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "profiles"
-
-
-@pytest.fixture
-def store(where: Path) -> ProfileStore:
-    return open_store(where)
-
-
-# A disk that fails.
+# Disk errors
 
 
 def fail_with(number: int) -> Callable[..., int]:
@@ -52,15 +40,13 @@ def fail_with(number: int) -> Callable[..., int]:
 @pytest.mark.parametrize(
     ("call", "number", "reason"),
     [
-        ("write", errno.ENOSPC, "disk_full"),
         ("write", errno.EDQUOT, "disk_full"),
         ("write", errno.EIO, "write_failed"),
-        ("fsync", errno.EIO, "write_failed"),
         ("fsync", errno.ENOSPC, "disk_full"),
         ("rename", errno.ENOSPC, "disk_full"),
     ],
 )
-def test_a_failing_disk_leaves_what_was_there(
+def test_a_disk_error_leaves_the_store_unchanged(
     store: ProfileStore, monkeypatch: pytest.MonkeyPatch, call: str, number: int, reason: str
 ) -> None:
     where = store.folder
@@ -81,16 +67,7 @@ def test_a_failing_disk_leaves_what_was_there(
     assert names(open_store(where)) == ["anna", "berta"]
 
 
-def test_a_disk_that_takes_a_part_at_a_time_gets_it_all(
-    store: ProfileStore, where: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write = os.write
-    monkeypatch.setattr(folder_module.os, "write", lambda file, data: write(file, bytes(data[:100])))
-    whole = store.add(profile("anna"))
-    assert encode_profile(open_store(where).get("anna")) == encode_profile(whole)
-
-
-def test_a_folder_that_cannot_be_flushed_is_told(
+def test_a_folder_that_cannot_be_flushed_is_reported(
     store: ProfileStore, where: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fsync = os.fsync
@@ -106,8 +83,8 @@ def test_a_folder_that_cannot_be_flushed_is_told(
     assert names(store) == names(open_store(where)) == ["anna"]
 
 
-def test_a_file_size_limit_leaves_the_old_profile_whole(store: ProfileStore, where: Path) -> None:
-    """A real failure of the kernel's, no injected one, in a process of its own."""
+def test_a_file_size_limit_leaves_the_old_profile_intact(store: ProfileStore, where: Path) -> None:
+    """A real error from the kernel instead of an injected one, in a separate process."""
     old = store.add(profile("anna"))
 
     def limited(answer: Connection) -> None:
@@ -140,26 +117,26 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", str(mounted)], check=True)
 
 
-def test_a_full_disk_leaves_all_profiles_whole(small_disk: Path) -> None:
+def test_a_full_disk_leaves_all_profiles_intact(small_disk: Path) -> None:
     where = small_disk / "profiles"
     store = open_store(where)
     with refused("disk_full"):
         for number in range(20):
             store.add(profile(f"person {number}", count=8))
-    held = names(store)
-    assert held
+    stored = names(store)
+    assert stored
     assert not store.refused
     with refused("disk_full"):
-        store.replace(profile(held[0], count=20))
+        store.replace(profile(stored[0], count=20))
     again = open_store(where)
-    assert names(again) == held
+    assert names(again) == stored
     assert not again.refused
-    assert len(profile_files(where)) == len(held)
-    store.delete(held[0])
+    assert len(profile_files(where)) == len(stored)
+    store.delete(stored[0])
     store.add(profile("last"))
 
 
-# Crashes.
+# Crashes; test_profile_kills.py kills a writer at random
 
 
 def _child(act: Callable[[Connection], None]) -> tuple[multiprocessing.process.BaseProcess, Connection]:
@@ -173,75 +150,15 @@ def _child(act: Callable[[Connection], None]) -> tuple[multiprocessing.process.B
 def _answer_of(act: Callable[[Connection], None]) -> object:
     process, answer = _child(act)
     try:
-        assert answer.poll(20), "the child gave no answer in time"
+        assert answer.poll(20), "no answer from the child in time"
         return answer.recv()
     finally:
         process.kill()
         process.join()
 
 
-def _kill_in_the_middle(act: Callable[[ProfileStore], None], where: Path, chance: random.Random) -> None:
-    """Lets a child repeat `act`, and kills it at some moment after it has begun."""
-
-    def work(answer: Connection) -> None:
-        store = open_store(where)
-        answer.send("working")
-        while True:
-            act(store)
-
-    process, answer = _child(work)
-    try:
-        assert answer.poll(20), "the child did not begin in time"
-        time.sleep(chance.uniform(0, 0.02))  # the moment of a crash is not an event that could be waited for
-        assert process.is_alive()
-    finally:
-        os.kill(process.pid or 0, signal.SIGKILL)
-        process.join(20)
-    assert process.exitcode == -signal.SIGKILL
-
-
-def test_a_writer_killed_at_any_moment_leaves_the_old_or_the_new(store: ProfileStore, where: Path) -> None:
-    choices = [profile("anna", count=count, seed=count) for count in (1, 20)]
-    whole = {tuple(e.vector.tobytes() for e in each.exemplars) for each in choices}
-    store.add(choices[0])
-    store.add(profile("berta"))
-
-    def write(child: ProfileStore) -> None:
-        for choice in choices:
-            child.replace(choice)
-
-    chance = random.Random(1)
-    seen = set()
-    for _ in range(30):
-        _kill_in_the_middle(write, where, chance)
-        again = open_store(where)
-        assert not again.refused
-        assert names(again) == ["anna", "berta"]
-        content = tuple(e.vector.tobytes() for e in again.get("anna").exemplars)
-        assert content in whole
-        seen.add(content)
-        assert profile_files(where) == ["anna.profile", "berta.profile"]
-    assert seen == whole
-
-
-def test_a_rename_killed_at_any_moment_leaves_one_of_the_two_names(store: ProfileStore, where: Path) -> None:
-    uid = store.add(profile("anna")).uid
-
-    def rename(child: ProfileStore) -> None:
-        here = child.all()[0].name
-        child.rename(here, "berta" if here == "anna" else "anna")
-
-    chance = random.Random(2)
-    for _ in range(10):
-        _kill_in_the_middle(rename, where, chance)
-        again = open_store(where)
-        assert not again.refused
-        assert [each.uid for each in again.all()] == [uid]
-        assert len(profile_files(where)) == 1
-
-
 @pytest.mark.parametrize("new", ["berta", "Anna"])
-def test_a_crash_between_the_steps_of_a_rename_keeps_the_newer_name(
+def test_after_a_crash_within_a_rename_the_new_name_is_kept(
     store: ProfileStore, where: Path, monkeypatch: pytest.MonkeyPatch, new: str
 ) -> None:
     store.add(profile("anna"))
@@ -264,16 +181,16 @@ def test_a_crash_between_the_steps_of_a_rename_keeps_the_newer_name(
     assert profile_files(where) == [file_name(new)]
 
 
-def test_leftovers_of_a_crash_are_removed_when_the_store_opens(store: ProfileStore, where: Path) -> None:
+def test_temporary_files_of_a_crash_are_removed_when_the_store_opens(store: ProfileStore, where: Path) -> None:
     (where / f".voiceauthd-{'0' * 32}.tmp").write_bytes(b"half a pro")
     open_store(where)
     assert profile_files(where) == []
 
 
-# Several at once.
+# Concurrency
 
 
-def test_two_processes_lose_nothing_of_each_other(store: ProfileStore, where: Path) -> None:
+def test_two_writing_processes_lose_nothing(store: ProfileStore, where: Path) -> None:
     def writer(letter: str) -> Callable[[Connection], None]:
         def work(answer: Connection) -> None:
             mine = open_store(where)
@@ -324,7 +241,7 @@ def test_a_change_by_another_process_is_seen_after_refresh(store: ProfileStore, 
     assert names(store) == ["anna"]
 
 
-def test_a_stuck_writer_is_told_of_not_waited_for(
+def test_a_stuck_writer_is_reported_after_a_timeout(
     store: ProfileStore, where: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(folder_module, "LOCK_TIMEOUT", 0.1)
@@ -335,7 +252,9 @@ def test_a_stuck_writer_is_told_of_not_waited_for(
     store.add(profile("anna"))
 
 
-def test_readers_in_other_threads_never_see_half(store: ProfileStore) -> None:
+def test_readers_in_other_threads_see_no_intermediate_state(store: ProfileStore) -> None:
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)  # more thread switches in less time
     store.add(profile("anna", count=1))
     done = threading.Event()
     wrong: list[object] = []
@@ -350,15 +269,16 @@ def test_readers_in_other_threads_never_see_half(store: ProfileStore) -> None:
     for reader in readers:
         reader.start()
     try:
-        held = store.all()
+        snapshot = store.all()
         for number in range(20):
             store.replace(profile(names(store)[0], count=5 if number % 2 else 1))
             store.rename(names(store)[0], "anna" if number % 2 else "berta")
     finally:
+        sys.setswitchinterval(interval)
         done.set()
         for reader in readers:
             reader.join(20)
     assert not wrong
-    assert [each.name for each in held] == ["anna"]
+    assert [each.name for each in snapshot] == ["anna"]
     with pytest.raises(TypeError):
         store.refused["x"] = StorageError("x")  # type: ignore[index]

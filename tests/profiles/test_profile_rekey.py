@@ -1,4 +1,4 @@
-"""A new key for everything: whatever happens meanwhile, every profile stays readable."""
+"""Rekeying: every profile stays readable, whatever fails in between."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from voiceauthd.embed.embedding import ModelId
 from voiceauthd.errors import StorageError
 from voiceauthd.profiles.document import encode_profile
 from voiceauthd.profiles.keys import KEY_FILE, Keys, KeySource, load_keys, new_key
-from voiceauthd.profiles.sealed import key_of, seal_profile
+from voiceauthd.profiles.sealed import key_id_in, seal_profile
 from voiceauthd.profiles.store import ProfileStore
 
 OTHER_MODEL = ModelId("microsoft/wavlm-base-sv", "0a23162f", "ab" * 32, "1", 16)
@@ -25,37 +25,31 @@ SYSTEM_CALLS = ("open", "write", "fsync", "rename", "unlink", "close")
 
 
 @pytest.fixture
-def where(tmp_path: Path) -> Path:
-    return tmp_path / "state" / "profiles"
-
-
-@pytest.fixture
-def store(where: Path) -> ProfileStore:
-    made = open_store(where)
+def store(store: ProfileStore) -> ProfileStore:
     for seed, name in enumerate(PEOPLE):
-        made.add(profile(name, count=2, seed=seed))
-    return made
+        store.add(profile(name, count=2, seed=seed))
+    return store
 
 
 def content(store: ProfileStore) -> list[bytes]:
     return [encode_profile(each) for each in store.all()]
 
 
-def keys_asked_for(where: Path) -> set[str | None]:
-    return {key_of((where / entry).read_bytes()) for entry in profile_files(where)}
+def needed_keys(where: Path) -> set[str | None]:
+    return {key_id_in((where / entry).read_bytes()) for entry in profile_files(where)}
 
 
-def test_every_profile_is_sealed_anew_and_the_old_key_has_gone(store: ProfileStore, where: Path) -> None:
+def test_every_profile_gets_the_new_key_and_the_old_key_is_removed(store: ProfileStore, where: Path) -> None:
     before, old = content(store), store.keys.current
     key, count = store.rekey()
     assert (count, store.keys.all()) == (3, keys_beside(where).all())
     assert [each.id for each in store.keys.all()] == [key] != [old.id]
-    assert keys_asked_for(where) == {key}
+    assert needed_keys(where) == {key}
     assert content(store) == content(open_store(where)) == before
     assert [each.generation for each in store.all()] == [1, 1, 1]
     assert profile_files(where.parent) == ["profiles", KEY_FILE]
     store.add(profile("dora"))
-    assert keys_asked_for(where) == {key}
+    assert needed_keys(where) == {key}
 
 
 def test_an_empty_store_gets_a_new_key_too(where: Path) -> None:
@@ -66,7 +60,7 @@ def test_an_empty_store_gets_a_new_key_too(where: Path) -> None:
     assert keys_beside(where).all() == store.keys.all()
 
 
-def test_a_store_in_another_process_follows(store: ProfileStore, where: Path) -> None:
+def test_a_store_in_another_process_uses_the_new_key(store: ProfileStore, where: Path) -> None:
     other = open_store(where)
     key, _ = store.rekey()
     other.add(profile("dora"))
@@ -74,23 +68,23 @@ def test_a_store_in_another_process_follows(store: ProfileStore, where: Path) ->
     assert names(other) == names(open_store(where)) == [*PEOPLE, "dora"]
 
 
-def test_what_cannot_be_used_keeps_the_key_that_it_needs(store: ProfileStore, where: Path) -> None:
-    """A torn file stays as it is, and so does the key for it; one of another model is sealed anew; so is one that lies
-    under another name, and one that bears a key that nobody has stays as it is."""
+def test_an_unusable_profile_keeps_the_key_that_it_needs(store: ProfileStore, where: Path) -> None:
+    """A damaged file and its key are kept, and so is a file whose key is unknown. Files of another model or with
+    another name get the new key."""
     old = store.keys.current
     ProfileStore(where, OTHER_MODEL, keys_beside(where)).add(profile("dora", OTHER_MODEL))
     stranger = new_key()
     (where / "emil.profile").write_bytes(seal_profile(profile("emil"), stranger))
     shutil.copyfile(where / "berta.profile", where / "fritz.profile")
-    torn = (where / "anna.profile").read_bytes()[:-7]
-    (where / "anna.profile").write_bytes(torn)
+    damaged = (where / "anna.profile").read_bytes()[:-7]
+    (where / "anna.profile").write_bytes(damaged)
     for entry in profile_files(where):
         (where / entry).chmod(0o600)
     key, count = store.rekey()
     assert count == 4
     assert [each.id for each in store.keys.all()] == [key, old.id]
-    assert (where / "anna.profile").read_bytes() == torn
-    assert keys_asked_for(where) == {key, old.id, stranger.id}
+    assert (where / "anna.profile").read_bytes() == damaged
+    assert needed_keys(where) == {key, old.id, stranger.id}
     reasons = {name: problem.reason for name, problem in store.refused.items()}
     assert reasons == {"anna": "torn", "dora": "wrong_model", "emil": "wrong_key", "fritz": "wrong_name"}
     assert names(ProfileStore(where, OTHER_MODEL, keys_beside(where))) == ["dora"]
@@ -99,7 +93,7 @@ def test_what_cannot_be_used_keeps_the_key_that_it_needs(store: ProfileStore, wh
     assert [each.id for each in keys_beside(where).all()] == [again]
 
 
-def test_a_file_that_does_not_let_itself_be_read_keeps_all_keys(store: ProfileStore, where: Path) -> None:
+def test_an_unreadable_file_keeps_all_keys(store: ProfileStore, where: Path) -> None:
     old = store.keys.current
     (where / "anna.profile").chmod(0o666)
     key, count = store.rekey()
@@ -110,28 +104,28 @@ def test_a_file_that_does_not_let_itself_be_read_keeps_all_keys(store: ProfileSt
     assert names(store) == list(PEOPLE)
 
 
-def test_with_a_credential_its_first_key_seals_and_it_is_not_written(where: Path, tmp_path: Path) -> None:
+def test_with_a_credential_its_first_key_is_used_and_it_is_not_written(where: Path, tmp_path: Path) -> None:
     old = open_store(where)
     for name in PEOPLE:
         old.add(profile(name))
     folder = tmp_path / "credentials"
     folder.mkdir()
     Keys(new_key(), old.keys.all(), KeySource(folder / KEY_FILE)).write()
-    whole = (folder / KEY_FILE).read_bytes()
+    before = (folder / KEY_FILE).read_bytes()
     keys = load_keys(where.parent / KEY_FILE, {"CREDENTIALS_DIRECTORY": str(folder)})
     store = ProfileStore(where, MODEL, keys)
     assert names(store) == list(PEOPLE)
     assert store.rekey() == (keys.current.id, 3)
-    assert keys_asked_for(where) == {keys.current.id}
-    assert (folder / KEY_FILE).read_bytes() == whole
+    assert needed_keys(where) == {keys.current.id}
+    assert (folder / KEY_FILE).read_bytes() == before
     assert content(ProfileStore(where, MODEL, Keys(keys.current))) == content(store)
 
 
-# What goes wrong meanwhile.
+# Failures in between
 
 
-def counting(patch: pytest.MonkeyPatch, at: int, act: Callable[[str], None]) -> list[str]:
-    """Has `act` happen before the system call number `at`; the names of all that came."""
+def act_before_call(patch: pytest.MonkeyPatch, at: int, act: Callable[[str], None]) -> list[str]:
+    """Call `act` before system call number `at`. Returns the list of calls, which grows."""
     calls: list[str] = []
 
     def wrap(name: str) -> None:
@@ -140,9 +134,9 @@ def counting(patch: pytest.MonkeyPatch, at: int, act: Callable[[str], None]) -> 
         def call(*words: object, **named: object) -> object:
             calls.append(name)
             if len(calls) == at + 1:
-                if name == "write":  # a write can be cut in its middle
+                if name == "write":  # a write may be interrupted in the middle
                     real(words[0], bytes(words[1])[: len(bytes(words[1])) // 2])  # type: ignore[call-overload]
-                if name == "close":  # which closes, whatever it then says
+                if name == "close":  # closes the file even if it reports an error
                     real(*words)
                 act(name)
             return real(*words, **named)
@@ -154,7 +148,7 @@ def counting(patch: pytest.MonkeyPatch, at: int, act: Callable[[str], None]) -> 
     return calls
 
 
-def test_it_may_be_killed_before_any_system_call(
+def test_killed_before_any_system_call_nothing_is_lost(
     store: ProfileStore, where: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = content(store)
@@ -162,7 +156,7 @@ def test_it_may_be_killed_before_any_system_call(
     for step in range(400):
         child = os.fork()
         if child == 0:
-            counting(monkeypatch, step, lambda _: os.kill(os.getpid(), signal.SIGKILL))
+            act_before_call(monkeypatch, step, lambda _: os.kill(os.getpid(), signal.SIGKILL))
             store.rekey()
             os._exit(0)
         status = os.waitpid(child, 0)[1]
@@ -176,12 +170,12 @@ def test_it_may_be_killed_before_any_system_call(
             break
         assert os.WTERMSIG(status) == signal.SIGKILL
         killed += 1
-    assert status == 0, "it never came to its end"
+    assert status == 0, "never finished"
     assert killed > 40
     assert len(again.keys.all()) == 1
 
 
-def test_it_may_fail_at_any_system_call(store: ProfileStore, where: Path) -> None:
+def test_with_an_error_at_any_system_call_nothing_is_lost(store: ProfileStore, where: Path) -> None:
     before = content(store)
 
     def fail(name: str) -> None:
@@ -190,7 +184,7 @@ def test_it_may_fail_at_any_system_call(store: ProfileStore, where: Path) -> Non
     failed = 0
     for step in range(400):
         with pytest.MonkeyPatch.context() as patch:
-            calls = counting(patch, step, fail)
+            calls = act_before_call(patch, step, fail)
             try:
                 store.rekey()
             except (StorageError, OSError):
@@ -202,7 +196,7 @@ def test_it_may_fail_at_any_system_call(store: ProfileStore, where: Path) -> Non
             assert content(each) == before
         if not reached:
             break
-    assert not reached, "it never came to its end"
+    assert not reached, "never finished"
     assert failed > 30
     store.rekey()
     assert len(store.keys.all()) == 1
@@ -210,7 +204,7 @@ def test_it_may_fail_at_any_system_call(store: ProfileStore, where: Path) -> Non
     assert profile_files(where.parent) == ["profiles", KEY_FILE]
 
 
-def test_a_disk_that_fills_up_meanwhile_loses_nothing(store: ProfileStore, where: Path) -> None:
+def test_with_a_full_disk_nothing_is_lost(store: ProfileStore, where: Path) -> None:
     before = content(store)
     with pytest.MonkeyPatch.context() as patch:
         real, written = os.write, [0]
@@ -225,7 +219,7 @@ def test_a_disk_that_fills_up_meanwhile_loses_nothing(store: ProfileStore, where
         with refused("disk_full"):
             store.rekey()
     assert content(store) == content(open_store(where)) == before
-    assert len(keys_asked_for(where)) == 2
+    assert len(needed_keys(where)) == 2
     key, count = store.rekey()
-    assert (count, keys_asked_for(where)) == (3, {key})
+    assert (count, needed_keys(where)) == (3, {key})
     assert [each.id for each in keys_beside(where).all()] == [key]

@@ -1,7 +1,6 @@
-"""What holds of every decision, whatever the numbers: the properties that somebody who relies on an accept relies on.
+"""Properties of every decision, for all values.
 
-Each test says in its name and its docstring what is claimed, and no more than that. A request ends with its first
-decision; what a `Verification` would say to sound after that is not claimed anything of.
+A request ends with its first decision; nothing is claimed about what a `Verification` returns after that.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from dataclasses import replace
 
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from score_parts import ANYTHING, BROKEN, NAMES, axis, embedding, window
+from score_parts import ANYTHING, BROKEN, NAMES, RULES, axis, embedding, window
 
 from voiceauthd.config.schema import VerifyConfig
 from voiceauthd.scoring.decide import Rule, identify, verify
@@ -25,36 +24,24 @@ PARTS = ("accept", "reject", "margin", "min_speech", "agreement")
 
 NUMBERS = st.floats(-40.0, 40.0)
 LIKELY = st.sampled_from((-1.0, 0.0, 0.5, 1.0, 10.0, 11.0)) | NUMBERS
-"""Often on a bound, and often high enough to accept."""
+"""Often equal to a bound, and often high enough to accept."""
 BAD = st.sampled_from(BROKEN)
 
-RULES = st.builds(
-    lambda calibrated, reject, between, margin, min_speech, agreement: Rule(
-        "unlock", calibrated, reject + between, reject, margin, min_speech, agreement
-    ),
-    calibrated=st.booleans(),
-    reject=st.floats(-5.0, 1.0),
-    between=st.floats(0.0, 5.0),
-    margin=st.floats(0.0, 0.5),
-    min_speech=st.floats(1.0, 3.0),
-    agreement=st.floats(-1.0, 1.0),
-)
 
-
-def lists(least: int = 1) -> st.SearchStrategy[list[Score]]:
-    """Scores of anna and of others, of which anna's often is the best."""
-    figures = st.lists(st.tuples(LIKELY, LIKELY, LIKELY), min_size=least, max_size=4)
-    return figures.map(lambda found: [Score(name, *each) for name, each in zip(NAMES, found, strict=False)])
+def lists(min_size: int = 1) -> st.SearchStrategy[list[Score]]:
+    """Scores of anna and others; anna's is often the best."""
+    values = st.lists(st.tuples(LIKELY, LIKELY, LIKELY), min_size=min_size, max_size=4)
+    return values.map(lambda found: [Score(name, *each) for name, each in zip(NAMES, found, strict=False)])
 
 
 def ok(decision: Decision | Identified | None) -> bool:
-    """Whether it lets somebody in, or names somebody."""
+    """Whether it accepts or identifies somebody."""
     if isinstance(decision, Identified):
         return decision.recognition is Recognition.KNOWN or decision.identity is not None
     return decision is not None and decision.outcome is Outcome.ACCEPT
 
 
-def spoilt(found: list[Score], at: int, field: str, value: float | None) -> list[Score]:
+def with_value(found: list[Score], at: int, field: str, value: float | None) -> list[Score]:
     at %= len(found)
     return [*found[:at], replace(found[at], **{field: value}), *found[at + 1 :]]
 
@@ -66,11 +53,11 @@ def spoilt(found: list[Score], at: int, field: str, value: float | None) -> list
 @given(found=lists(), at=st.integers(0, 3), field=st.sampled_from(FIELDS), value=BAD, rule=RULES)
 @example([Score("anna", 9.0, 9.0, 9.0)], 0, "llr", math.nan, Rule("unlock", False, 0.5, 0.3, 0.0, 1.0, 0.0))
 @example([Score("anna", 9.0, 9.0, 9.0)], 0, "cosine", math.nan, Rule("unlock", True, 0.5, 0.3, 0.0, 1.0, 0.0))
-def test_scores_with_a_figure_that_is_no_number_accept_nobody(
+def test_scores_with_a_value_that_is_not_finite_accept_nobody(
     found: list[Score], at: int, field: str, value: float, rule: Rule
 ) -> None:
-    """Wherever it is: anybody's, and also a figure that this rule does not look at."""
-    broken = spoilt(found, at, field, value)
+    """In any person's score, and also in a value that this rule does not use."""
+    broken = with_value(found, at, field, value)
     for name in NAMES:
         assert not ok(verify(name, broken, 20.0, 1.0, rule))
     assert not ok(identify(broken, 20.0, 1.0, rule))
@@ -85,22 +72,22 @@ def test_no_scores_accept_nobody(speech: float, agreement: float, rule: Rule) ->
 
 
 @settings(deadline=None)
-@given(found=lists(least=2), rule=RULES)
+@given(found=lists(min_size=2), rule=RULES)
 def test_without_exactly_one_score_of_the_claimed_name_nobody_is_accepted(found: list[Score], rule: Rule) -> None:
     assert not ok(verify("anna", found[1:], 20.0, 1.0, rule))
     for other in found[1:]:
         assert not ok(verify("anna", [*found, replace(other, name="anna")], 20.0, 1.0, rule))
-    assert not ok(verify("anna", [*found, found[0]], 20.0, 1.0, rule)), "not even the same one twice"
+    assert not ok(verify("anna", [*found, found[0]], 20.0, 1.0, rule)), "not even if both are the same"
 
 
 @settings(deadline=None)
 @given(found=lists(), value=BAD, rule=RULES)
 @example([Score("anna", 9.0, 9.0, 9.0)], math.nan, Rule("unlock", True, 0.5, 0.3, 0.0, 1.0, 0.0))
-def test_speech_agreement_or_a_bound_that_is_no_number_accepts_nobody(
+def test_speech_agreement_or_a_bound_that_is_not_finite_accepts_nobody(
     found: list[Score], value: float, rule: Rule
 ) -> None:
-    """Of the rule, whichever part, also the margin where there is no other identity to lead. An identification is not
-    held against the bound to reject at, so that one does not matter to it."""
+    """In any part of the rule, also the margin without another identity. An identification does not use the bound to
+    reject."""
     assert not ok(verify("anna", found, value, 1.0, rule))
     assert not ok(verify("anna", found, 20.0, value, rule))
     assert not ok(identify(found, value, 1.0, rule))
@@ -113,9 +100,9 @@ def test_speech_agreement_or_a_bound_that_is_no_number_accepts_nobody(
 
 @settings(deadline=None)
 @given(found=lists(), by=st.floats(0.0, 40.0), rule=RULES.map(lambda rule: replace(rule, calibrated=True)))
-def test_an_accept_is_monotone_in_the_claimed_ratio(found: list[Score], by: float, rule: Rule) -> None:
-    """All else equal: a higher ratio never turns an accept into anything else, and a lower one nothing into an accept.
-    The same of an identification and the ratio of any one identity: a higher one never unmakes who is known."""
+def test_an_accept_is_monotone_in_the_claimed_llr(found: list[Score], by: float, rule: Rule) -> None:
+    """All else equal, a higher LLR keeps an accept, and a lower one never causes one. The same holds for an
+    identification and the LLR of an identity."""
     own = found[0].llr
     assert own is not None
     higher, lower = ([replace(found[0], llr=own + step), *found[1:]] for step in (by, -by))
@@ -129,8 +116,8 @@ def test_an_accept_is_monotone_in_the_claimed_ratio(found: list[Score], by: floa
         assert after == known
 
 
-def test_these_properties_are_not_about_rules_that_accept_nobody() -> None:
-    """What the tests above draw from does accept: else they would say nothing."""
+def test_the_rules_above_accept_often_enough() -> None:
+    """Otherwise the properties above would be trivial."""
     accepting: list[bool] = []
 
     @settings(deadline=None, max_examples=150, database=None)
@@ -142,7 +129,7 @@ def test_these_properties_are_not_about_rules_that_accept_nobody() -> None:
     assert sum(accepting) > len(accepting) / 20
 
 
-# One request: a window after the other
+# Whole requests, window after window
 
 
 CONFIG = VerifyConfig(speech=2.0, max_speech=30.0)
@@ -152,10 +139,9 @@ STEPS = st.lists(st.tuples(st.floats(1.0, 3.0), lists()), min_size=1, max_size=8
 def scripted(
     steps: Sequence[tuple[float, list[Score]]], rule: Rule, listening: type = Verification
 ) -> Decision | Identified:
-    """The decision of a request in which each window is compared with this outcome, as the daemon makes it: the first
-    one, else what there is to say at the end."""
+    """Return the decision of a request with these scores at each window: the first one, or the one at the end."""
     place, now = 0.0, [Score("anna", 0.0, 0.0, 0.0)]
-    comparing: Callable[[PooledSpeech], list[Score]] = lambda voice: now  # noqa: E731 - it sees the `now` of the loop
+    comparing: Callable[[PooledSpeech], list[Score]] = lambda voice: now  # noqa: E731 - uses the current `now` of the loop
     deciding = (
         Verification("anna", comparing, rule, CONFIG)
         if listening is Verification
@@ -163,10 +149,10 @@ def scripted(
     )
     for seconds, scores in steps:
         now = scores
-        said = deciding.hear(window(seconds, at=place), embedding(axis(0)))
+        decision = deciding.add(window(seconds, at=place), embedding(axis(0)))
         place += seconds
-        if said is not None:
-            return said
+        if decision is not None:
+            return decision
     return deciding.decide()
 
 
@@ -177,24 +163,23 @@ def scripted(
     after=STEPS,
     rule=RULES,
 )
-def test_a_request_that_was_not_accepted_before_a_nan_is_not_accepted_after_it(
+def test_a_request_with_a_value_that_is_not_finite_is_not_accepted_later(
     before: list[tuple[float, list[Score]]],
     broken: tuple[list[Score], int, str, float],
     after: list[tuple[float, list[Score]]],
     rule: Rule,
 ) -> None:
-    """Once a comparison had a figure that is no number, the request ends, and accepts nobody; scores that are good
-    again do not mend it."""
+    """Such a comparison ends the request without an accept; later good scores do not matter."""
     whole = [(2.0, [Score("anna", 0.0, 0.0, 0.0)]), *before]
     for listening in (Verification, Identification):
         if ok(scripted(whole, rule, listening)):
-            continue  # it had ended before
-        assert not ok(scripted([*whole, (2.0, spoilt(*broken)), *after], rule, listening))
+            continue  # it ended before
+        assert not ok(scripted([*whole, (2.0, with_value(*broken)), *after], rule, listening))
 
 
 @settings(deadline=None)
 @given(steps=STEPS, rule=RULES, missing=st.booleans())
-def test_a_request_without_a_score_of_the_name_at_the_end_is_not_accepted_at_the_end(
+def test_a_request_without_a_score_of_the_name_is_not_accepted(
     steps: list[tuple[float, list[Score]]], rule: Rule, missing: bool
 ) -> None:
     steps = [(seconds, found[1:] if missing else []) for seconds, found in steps]
@@ -203,10 +188,10 @@ def test_a_request_without_a_score_of_the_name_at_the_end_is_not_accepted_at_the
 
 @settings(deadline=None, max_examples=150)
 @given(steps=STEPS, by=st.floats(0.0, 40.0), rule=RULES.map(lambda rule: replace(rule, calibrated=True)))
-def test_an_accept_of_a_whole_request_is_monotone_in_the_claimed_ratio(
+def test_an_accept_of_a_request_is_monotone_in_the_claimed_llr(
     steps: list[tuple[float, list[Score]]], by: float, rule: Rule
 ) -> None:
-    """With the claimed ratio higher by as much at every step, whoever was accepted is: maybe sooner, never not."""
+    """With a higher claimed LLR at every step, an accepted request is accepted, perhaps sooner."""
 
     def moved(step: float) -> list[tuple[float, list[Score]]]:
         return [

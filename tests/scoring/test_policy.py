@@ -1,4 +1,4 @@
-"""Policies: what they ask for, and whether anything demonstrates that they keep it."""
+"""Policies: their bounds, and whether trials demonstrate their error rates."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from voiceauthd.scoring.decide import verify
 from voiceauthd.scoring.decision import Outcome
 from voiceauthd.scoring.policy import (
     AUTH,
-    CLEARLY_ANOTHER,
     MONITOR,
     NAMES,
+    REJECT_MARGIN,
     UNLOCK,
     Policy,
     bounds,
@@ -56,10 +56,8 @@ def test_the_bounds_are_those_of_wald(false_accepts: float, false_rejects: float
 
 
 @given(false_accepts=RATES, false_rejects=st.floats(1e-3, 0.5))
-def test_a_ratio_at_the_bound_makes_a_stranger_as_rare_as_was_asked_for(
-    false_accepts: float, false_rejects: float
-) -> None:
-    # A ratio of exp(bound) or more is reached by a stranger with probability exp(-bound) at most.
+def test_a_stranger_reaches_the_bound_at_the_target_rate(false_accepts: float, false_rejects: float) -> None:
+    # A stranger reaches a likelihood ratio of exp(bound) with a probability of at most exp(-bound).
     accept, reject = bounds(false_accepts, false_rejects)
     assert math.exp(-accept) * (1.0 - false_rejects) == pytest.approx(false_accepts)
     assert math.exp(reject) * (1.0 - false_accepts) == pytest.approx(false_rejects)
@@ -67,7 +65,7 @@ def test_a_ratio_at_the_bound_makes_a_stranger_as_rare_as_was_asked_for(
 
 
 @given(one=RATES, other=RATES, false_rejects=st.floats(1e-3, 0.5))
-def test_a_stricter_policy_has_the_higher_bound(one: float, other: float, false_rejects: float) -> None:
+def test_a_stricter_policy_has_a_higher_bound(one: float, other: float, false_rejects: float) -> None:
     assume(one < 0.999 * other)
     assert bounds(one, false_rejects)[0] > bounds(other, false_rejects)[0]
 
@@ -75,7 +73,7 @@ def test_a_stricter_policy_has_the_higher_bound(one: float, other: float, false_
 # The policies of a configuration
 
 
-def test_there_is_one_for_each_rate_from_the_laxest_to_the_strictest() -> None:
+def test_there_is_a_policy_for_each_rate_from_lax_to_strict() -> None:
     policies = make_policies(CONFIG, THRESHOLD, backend())
     assert tuple(policies) == NAMES == (MONITOR, UNLOCK, AUTH)
     assert [policies[name].false_accepts for name in NAMES] == [1e-2, 1e-3, 1e-4]
@@ -90,26 +88,26 @@ def test_there_is_one_for_each_rate_from_the_laxest_to_the_strictest() -> None:
         assert policy.rule.agreement < THRESHOLD
 
 
-def test_the_rates_of_the_configuration_are_what_counts() -> None:
+def test_the_rates_come_from_the_configuration() -> None:
     config = replace(CONFIG, policies=PoliciesConfig(monitor=0.1, unlock=0.05, auth=0.02, false_rejects=0.2))
     policies = make_policies(config, THRESHOLD, backend())
     assert [policies[name].false_accepts for name in NAMES] == [0.1, 0.05, 0.02]
     assert policies[UNLOCK].rule.accept == pytest.approx(math.log(0.8 / 0.05))
 
 
-@pytest.mark.parametrize("behind", [NO_BACKEND, Backend(strangers())])
-def test_without_a_calibration_the_cosine_decides_and_nothing_is_demonstrated(behind: Backend) -> None:
-    for policy in make_policies(CONFIG, THRESHOLD, behind).values():
+@pytest.mark.parametrize("without", [NO_BACKEND, Backend(strangers())])
+def test_without_a_calibration_the_cosine_decides_and_nothing_is_demonstrated(without: Backend) -> None:
+    for policy in make_policies(CONFIG, THRESHOLD, without).values():
         assert not policy.rule.calibrated
         assert policy.rule.accept == THRESHOLD
-        assert policy.rule.reject == pytest.approx(THRESHOLD - CLEARLY_ANOTHER)
+        assert policy.rule.reject == pytest.approx(THRESHOLD - REJECT_MARGIN)
         assert (policy.trials, policy.supported, policy.demonstrated) == (0, None, False)
 
 
-@pytest.mark.parametrize("behind", [NO_BACKEND, backend(pairs=1_000_000)])
-def test_whoever_sets_a_threshold_decides_by_cosine(behind: Backend) -> None:
+@pytest.mark.parametrize("either", [NO_BACKEND, backend(pairs=1_000_000)])
+def test_with_a_configured_threshold_the_cosine_decides(either: Backend) -> None:
     config = replace(CONFIG, decision=DecisionConfig(threshold=0.7))
-    for policy in make_policies(config, THRESHOLD, behind).values():
+    for policy in make_policies(config, THRESHOLD, either).values():
         assert not policy.rule.calibrated
         assert policy.rule.accept == 0.7
         assert not policy.demonstrated
@@ -118,47 +116,47 @@ def test_whoever_sets_a_threshold_decides_by_cosine(behind: Backend) -> None:
         assert verify("anna", [score("anna", 0.7)], 3.0, 1.0, policy.rule).outcome is Outcome.ACCEPT
 
 
-def test_a_threshold_of_zero_is_a_threshold() -> None:
+def test_a_configured_threshold_of_0_is_used() -> None:
     config = replace(CONFIG, decision=DecisionConfig(threshold=0.0))
     assert make_policies(config, THRESHOLD, backend())[UNLOCK].rule.accept == 0.0
 
 
-# What is demonstrated
+# Demonstrated rates
 
 
-def test_each_policy_says_what_its_trials_support() -> None:
+def test_each_policy_has_the_rate_that_its_trials_support() -> None:
     policies = make_policies(CONFIG, THRESHOLD, backend(pairs=3000, alarms=(7.5, 5.0)))
-    # Above the bound of `monitor` (4.6) are two pairs, above that of `unlock` (6.9) one, above `auth` (9.2) none.
+    # Two pairs are above the bound of `monitor` (4.6), one above that of `unlock` (6.9), none above `auth` (9.2).
     supported = [policies[name].supported for name in NAMES]
-    assert supported == [calibration(pairs=3000, alarms=(9.0,) * errors).supported(0.0) for errors in (2, 1, 0)]
+    assert supported == [calibration(pairs=3000, alarms=(9.0,) * errors).supported_rate(0.0) for errors in (2, 1, 0)]
     assert [policies[name].trials for name in NAMES] == [3000] * 3
     assert [policies[name].demonstrated for name in NAMES] == [True, False, False]
 
 
-def test_three_over_the_rate_demonstrates_it() -> None:
+def test_a_rate_needs_3_over_the_rate_pairs() -> None:
     enough, too_few = (make_policies(CONFIG, THRESHOLD, backend(pairs=pairs)) for pairs in (29_960, 29_950))
     assert enough[AUTH].demonstrated
     assert not too_few[AUTH].demonstrated
 
 
 @pytest.mark.parametrize("supported", [math.nan, math.inf, 1.0, None])
-def test_a_rate_that_is_none_demonstrates_nothing(supported: float | None) -> None:
+def test_a_missing_or_invalid_rate_demonstrates_nothing(supported: float | None) -> None:
     rule = make_policies(CONFIG, THRESHOLD, backend())[AUTH].rule
     assert not Policy(AUTH, rule, 1e-4, 1000, supported).demonstrated
 
 
 def test_auth_is_refused_until_it_is_demonstrated() -> None:
     policies = make_policies(CONFIG, THRESHOLD, backend(pairs=3000))
-    said = refused(policies[AUTH])
-    assert "3000 independent trials" in said
-    assert "1.0e-03" in said
-    assert UNLOCK in said
+    message = refused(policies[AUTH])
+    assert "3000 independent trials" in message
+    assert "1.0e-03" in message
+    assert UNLOCK in message
     require_usable(make_policies(CONFIG, THRESHOLD, backend(pairs=30_000))[AUTH])
 
 
-def test_the_others_are_not_refused_but_marked() -> None:
-    for behind in (NO_BACKEND, backend(pairs=0)):
-        policies = make_policies(CONFIG, THRESHOLD, behind)
+def test_the_other_policies_are_usable_without_being_demonstrated() -> None:
+    for either in (NO_BACKEND, backend(pairs=0)):
+        policies = make_policies(CONFIG, THRESHOLD, either)
         for name in (MONITOR, UNLOCK):
             require_usable(policies[name])
             assert not policies[name].demonstrated

@@ -1,4 +1,4 @@
-"""The cohort and the calibration that come with the package: for CAM++, from free speech alone."""
+"""The shipped cohort and calibration: for CAM++, made only from freely licensed speech."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ CAMPPLUS = ModelId(
     dimension=192,
 )
 
-MOST_BYTES = 300_000
+MAX_BYTES = 300_000
 
 THRESHOLD = 0.6
 
@@ -50,9 +50,9 @@ def files():
     return {file.name: file.read_bytes() for file in folder.iterdir()}
 
 
-def test_both_files_are_there_and_small(files):
+def test_both_files_exist_and_are_small(files):
     assert set(files) == {COHORT, CALIBRATION}
-    assert sum(map(len, files.values())) < MOST_BYTES
+    assert sum(map(len, files.values())) < MAX_BYTES
 
 
 def test_they_belong_to_the_model_and_to_each_other(backend):
@@ -61,13 +61,13 @@ def test_they_belong_to_the_model_and_to_each_other(backend):
     assert backend.calibration.cohort == backend.cohort.digest
 
 
-def test_the_model_that_is_loaded_is_the_one_they_are_for():
+def test_they_are_for_the_loaded_model():
     embedder = load_embedder(ModelConfig(name="campplus", cache=campplus_cache(), device="cpu"))
     assert embedder.model == CAMPPLUS
     assert shipped_backend(embedder.model).calibration is not None
 
 
-def test_only_free_speech_is_in_them_and_it_is_named(backend):
+def test_they_name_only_freely_licensed_speech(backend):
     for about in (backend.cohort, backend.calibration):
         assert about.sources
         assert all(source.endswith("(CC BY 4.0)") for source in about.sources)
@@ -77,7 +77,7 @@ def test_only_free_speech_is_in_them_and_it_is_named(backend):
     assert set(backend.calibration.speakers) <= set(backend.cohort.speakers)
 
 
-def test_nothing_but_numbers_and_where_they_come_from_is_kept(files):
+def test_the_files_have_no_other_fields(files):
     assert set(json.loads(files[CALIBRATION])) == {
         "format",
         "model",
@@ -102,23 +102,22 @@ def test_nothing_but_numbers_and_where_they_come_from_is_kept(files):
     assert set(header) == {"__metadata__", "vectors"}
 
 
-def test_strangers_are_strangers(backend):
-    """Nobody is in the cohort twice, under two names."""
+def test_nobody_is_in_the_cohort_twice(backend):
     vectors = backend.cohort.vectors.astype(np.float64)
-    alike = vectors @ vectors.T - 2.0 * np.eye(len(vectors))
-    assert float(np.max(alike)) < 0.75
-    assert float(np.median(alike)) < 0.3
+    cosines = vectors @ vectors.T - 2.0 * np.eye(len(vectors))
+    assert float(np.max(cosines)) < 0.75
+    assert float(np.median(cosines)) < 0.3
 
 
-def test_the_ratio_rises_with_the_score_and_with_what_stands_behind_it(backend):
+def test_the_llr_rises_with_the_score(backend):
     calibration = backend.calibration
-    ratios = [calibration.llr(Evidence(score, 0.3, 3.0, 5, 20.0)) for score in np.linspace(-0.3, 0.6, 19)]
-    assert ratios == sorted(ratios)
-    assert ratios[0] < -5.0
-    assert ratios[-1] > 5.0
+    llrs = [calibration.llr(Evidence(score, 0.3, 3.0, 5, 20.0)) for score in np.linspace(-0.3, 0.6, 19)]
+    assert llrs == sorted(llrs)
+    assert llrs[0] < -5.0
+    assert llrs[-1] > 5.0
 
 
-def test_they_bear_out_unlocking_and_not_yet_authenticating(backend):
+def test_they_demonstrate_unlock_but_not_yet_auth(backend):
     policies = make_policies(Config(), THRESHOLD, backend)
     assert policies[UNLOCK].demonstrated
     assert policies[UNLOCK].trials == backend.calibration.pairs >= 3000
@@ -128,12 +127,12 @@ def test_they_bear_out_unlocking_and_not_yet_authenticating(backend):
             require_usable(policies[AUTH])
 
 
-def test_no_other_model_gets_them():
+def test_they_are_not_used_for_another_model():
     assert shipped_backend(MODEL) is NO_BACKEND
 
 
-def test_a_built_wheel_has_them(files):
-    """What setuptools would put in, by the patterns of pyproject.toml."""
+def test_a_built_wheel_contains_them(files):
+    """By the patterns for setuptools in pyproject.toml."""
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     patterns = settings["tool"]["setuptools"]["package-data"]["voiceauthd"]
     package = ROOT / "daemon" / "voiceauthd"

@@ -1,4 +1,4 @@
-"""The way of clips through a network, the same for every model: checked, grouped by length, one forward a group."""
+"""Embed clips with any network: check them, group them by length, and run one forward pass per group."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ Forward = Callable[[list[Samples]], NDArray[np.float32]]
 
 
 def embed_by_length(clips: Sequence[Samples], model: ModelId, forward: Forward) -> list[Embedding]:
-    """One embedding a clip, in the order of the clips. No clip is padded: a forward gets clips of one length only.
+    """Return one embedding per clip, in order. No clip is padded: a forward pass gets clips of one length only.
 
-    Raises `ModelError` if any clip or any result cannot be used (then there are no results at all), and if the forward
+    Raises `ModelError` if any clip or any result is unusable (no results are returned then), and if the forward pass
     itself fails.
     """
     groups: dict[int, list[int]] = {}
@@ -29,11 +29,11 @@ def embed_by_length(clips: Sequence[Samples], model: ModelId, forward: Forward) 
     for indices in groups.values():
         try:
             raw = forward([clips[index] for index in indices])
-        except RuntimeError as error:  # what torch raises, out of memory included
+        except RuntimeError as error:  # torch raises these, also when out of memory
             reason = (str(error).splitlines() or ["no reason given"])[0]
             raise ModelError(f"the model failed: {reason}", "forward_failed") from error
         if len(raw) != len(indices):
-            raise ModelError(f"the model gave {len(raw)} results for {len(indices)} clips", "unusable_embedding")
+            raise ModelError(f"the model returned {len(raw)} results for {len(indices)} clips", "unusable_embedding")
         for index, vector in zip(indices, raw, strict=True):
             embeddings[index] = unit_embedding(vector, model)
     return [embeddings[index] for index in range(len(clips))]

@@ -1,4 +1,4 @@
-"""CAM++ as an embedder: small, quick on a CPU, and to be had without a model hub."""
+"""CAM++ as an embedder: small, fast on a CPU, and available without a model hub."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from voiceauthd.embed.tensors import Tensors
 from voiceauthd.errors import ModelError
 
 CAMPPLUS_THRESHOLD = 0.60
-"""Cosine, of all speech of a request pooled against a centroid, for decisions without a calibration. On the development
-speech, through the daemon's own path, it lets 6 of 3,013 non-target trials in and keeps 14 of 336 target trials out
-(`benchmarks/choose_threshold.py` prints the table). It is no measured rate for anybody else's microphone."""
+"""Cosine of the pooled speech of a request with a centroid, for decisions without a calibration. On the development
+speech, processed by the daemon's pipeline, it accepts 6 of 3,013 non-target trials and rejects 14 of 336 target trials
+(`benchmarks/choose_threshold.py` prints the table). The rates on other microphones were not measured."""
 
 
 class CamPlusPlusEmbedder:
@@ -32,9 +32,9 @@ class CamPlusPlusEmbedder:
     threshold = CAMPPLUS_THRESHOLD
 
     def __init__(self, folder: Path, manifest: Manifest, device: torch.device) -> None:
-        """Loads the model in `folder`, whose files were verified.
+        """Load the model in `folder`, whose files were verified.
 
-        Raises `ModelError`, reason `model_corrupt` or `wrong_architecture`, for weights that are torn or of another
+        Raises `ModelError`, reason `model_corrupt` or `wrong_architecture`, for damaged weights or those of another
         network.
         """
         try:

@@ -1,11 +1,11 @@
-"""The CAM++ network: the features of an utterance to one vector.
+"""The CAM++ network: from the features of an utterance to one vector.
 
 Written from H. Wang, S. Zheng, Y. Chen, L. Cheng, Q. Chen, "CAM++: A Fast and Efficient Network for Speaker
 Verification Using Context-Aware Masking", Interspeech 2023, and from the names of the tensors in the published
 checkpoint.
 
-It is written for inference alone. A batch norm that follows a convolution is folded into it. Frames come before
-channels, so that every convolution over time is one matrix product: half the time of the usual layout on one core.
+Written for inference only. A batch norm that follows a convolution is folded into it. Frames come before channels, so
+that every convolution over time is one matrix product, which takes half the time of the usual layout on one core.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from torch.nn import functional
 from voiceauthd.embed.tensors import Tensors
 
 FEATURES = 80
-"""Filter bank channels. The head halves them three times."""
+"""Filter bank channels. The head halves their number three times."""
 
 EMBEDDING = 192
 
@@ -25,7 +25,7 @@ HEAD = 32
 """Channels of the two-dimensional convolutions in the head."""
 
 GROWTH = 32
-"""Channels that each dense layer adds to what it was given."""
+"""Channels that each dense layer adds to its input."""
 
 BOTTLENECK = 4 * GROWTH
 """Channels between the two convolutions of a dense layer."""
@@ -34,15 +34,15 @@ TDNN = 128
 """Channels after the first convolution over time."""
 
 BLOCKS = ((12, 1), (24, 2), (16, 2))
-"""Layers and dilation of each dense block. Its convolutions over time have three taps."""
+"""Number of layers and dilation of each dense block. Its convolutions over time have three taps."""
 
 SEGMENT = 100
-"""Frames over which a mask takes its local context: 2 s, since the first convolution over time turns 10 ms frames into
-20 ms frames. What is left over is a segment of its own, and so is a shorter utterance."""
+"""Frames of a mask's local context: 2 s, since the first convolution over time turns 10 ms frames into 20 ms frames.
+The rest of an utterance, or a shorter utterance, is also a segment."""
 
 
 class Convolution2d:
-    """A convolution over frames and frequencies, and the batch norm after it. `stride` thins the frequencies."""
+    """A convolution over frames and frequencies, and the batch norm after it. `stride` is over frequencies."""
 
     def __init__(self, tensors: Tensors, conv: str, norm: str, inputs: int, stride: int) -> None:
         taps = 1 if "shortcut" in conv else 3
@@ -78,7 +78,7 @@ class Residual:
 
 
 class Head:
-    """The front-end convolution module: patterns in frequency and time, with an eighth of the frequencies left."""
+    """The front-end convolution module over frequency and time; it reduces the frequencies to an eighth."""
 
     def __init__(self, tensors: Tensors) -> None:
         self.first = Convolution2d(tensors, "head.conv1", "head.bn1", 1, 1)
@@ -105,7 +105,7 @@ class TimeDelay:
         frequencies = FEATURES // 8
         weight = tensors.take("xvector.tdnn.linear.weight", TDNN, HEAD * frequencies, 5)
         scale, shift = tensors.norm("xvector.tdnn.nonlinear.batchnorm", TDNN)
-        # Inputs: from (channel, frequency, tap) of the checkpoint to (frequency, channel, tap) of the head.
+        # Inputs: from the checkpoint's (channel, frequency, tap) to the head's (frequency, channel, tap).
         weight = weight.reshape(TDNN, HEAD, frequencies, 5).transpose(1, 2).flatten(1)
         self.weight = tensors.place(weight * scale[:, None])
         self.bias = tensors.place(shift)
@@ -117,7 +117,7 @@ class TimeDelay:
 
 
 class DenseLayer:
-    """Squeezes all channels so far into the bottleneck, then a convolution over time under a context-aware mask."""
+    """Reduces all channels so far to the bottleneck, then applies a convolution over time with a context-aware mask."""
 
     def __init__(self, tensors: Tensors, name: str, channels: int, dilation: int) -> None:
         before = tensors.norm(f"{name}.nonlinear1.batchnorm", channels)
@@ -148,9 +148,9 @@ class DenseLayer:
         return functional.linear(taps, self.local).mul_(self._mask(x))
 
     def _mask(self, x: Tensor) -> Tensor:
-        """How much of each channel to keep: the mean of the utterance plus the mean of the segment, through two layers.
+        """Return the share of each channel to keep: mean of the utterance plus mean of the segment, through two layers.
 
-        Shape (batch, frames, BOTTLENECK) to (batch, frames, GROWTH), 0 to 1. It is the same for all of a segment.
+        Shape (batch, frames, BOTTLENECK) to (batch, frames, GROWTH), 0 to 1, constant within a segment.
         """
         widen, widen_bias, narrow, narrow_bias = self.mask
         segments = torch.stack([x[:, i : i + SEGMENT].mean(1) for i in range(0, x.shape[1], SEGMENT)], 1)
@@ -160,7 +160,7 @@ class DenseLayer:
 
 
 class DenseBlock:
-    """Dense layers, each of which sees what every earlier one added, and the transit that halves the channels."""
+    """Dense layers, each with the outputs of all earlier ones as input, and the transit that halves the channels."""
 
     def __init__(self, tensors: Tensors, number: int, channels: int) -> None:
         layers, dilation = BLOCKS[number - 1]
@@ -187,7 +187,7 @@ class DenseBlock:
 
 
 class CamPlusPlus:
-    """The whole network, made of the tensors of a checkpoint.
+    """The complete network, made from the tensors of a checkpoint.
 
     Raises `ModelError` for tensors of any other network.
     """
@@ -203,8 +203,8 @@ class CamPlusPlus:
             channels = block.outputs // 2
         norm = tensors.norm("xvector.out_nonlinear.batchnorm", channels)
         self.scale, self.shift = (tensors.place(tensor) for tensor in norm)
-        # The last batch norm has no affine terms, and no rectifier follows it: one would take the negative half of
-        # every coordinate away and so lift the cosine of any two strangers.
+        # The last batch norm has no affine terms, and no rectifier follows it: a rectifier would remove the negative
+        # half of every coordinate and so raise the cosine of any two strangers.
         dense = tensors.take("xvector.dense.linear.weight", EMBEDDING, 2 * channels, 1).squeeze(-1)
         scale, shift = tensors.norm("xvector.dense.nonlinear.batchnorm", EMBEDDING, affine=False)
         self.dense = tensors.place(dense * scale[:, None])
@@ -212,7 +212,7 @@ class CamPlusPlus:
         tensors.finish()
 
     def __call__(self, features: Tensor) -> Tensor:
-        """Shape (batch, frames, FEATURES) to (batch, EMBEDDING), of no particular length. At least three frames."""
+        """Shape (batch, frames, FEATURES) to (batch, EMBEDDING), not of unit length. At least three frames."""
         x = self.tdnn(self.head(features))
         for block in self.blocks:
             x = block(x)

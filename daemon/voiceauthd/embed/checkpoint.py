@@ -1,4 +1,4 @@
-"""Checkpoint files of transformers: what they are, checked and read without running anything that is in them."""
+"""Check and read checkpoint files of transformers without running code in them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from voiceauthd.embed.manifest import CONFIG, PICKLED_WEIGHTS, PREPROCESSOR, WEI
 from voiceauthd.errors import ModelError
 
 HEAD_TENSORS = ("projector.weight", "feature_extractor.weight", "tdnn.0.kernel.weight")
-"""What a checkpoint with an x-vector head has beyond the WavLM encoder."""
+"""Tensors of an x-vector head, which a plain WavLM encoder does not have."""
 
 
 def check_architecture(folder: Path) -> None:
@@ -40,16 +40,16 @@ def check_head(names: set[str], folder: Path) -> None:
     missing = [name for name in HEAD_TENSORS if name not in names]
     if missing:
         raise ModelError(
-            f"{folder}: a WavLM without a speaker head ({missing[0]} is missing); take one that was made for speaker "
+            f"{folder}: a WavLM without a speaker head ({missing[0]} is missing); use one that was trained for speaker "
             "verification, such as microsoft/wavlm-base-sv",
             "wrong_architecture",
         )
 
 
 def load_weights(folder: Path) -> dict[str, Tensor]:
-    """The tensors in model.safetensors, else in pytorch_model.bin, which is unpickled with weights only.
+    """Return the tensors in model.safetensors, otherwise in pytorch_model.bin, which is unpickled as weights only.
 
-    Raises `ModelError`, reason `model_corrupt`, if they are torn, and if there is neither.
+    Raises `ModelError`, reason `model_corrupt`, if they are damaged, and if there is neither.
     """
     if (folder / WEIGHTS).is_file():
         try:
@@ -60,9 +60,9 @@ def load_weights(folder: Path) -> dict[str, Tensor]:
 
 
 def convert_pickled(folder: Path) -> None:
-    """Replaces pytorch_model.bin by model.safetensors."""
+    """Replace pytorch_model.bin by model.safetensors."""
     tensors = _load_pickled(folder / PICKLED_WEIGHTS)
-    # Copies, because safetensors refuses tensors that share memory.
+    # Copied, because safetensors refuses tensors that share memory.
     save_file({name: tensor.clone().contiguous() for name, tensor in tensors.items()}, folder / WEIGHTS)
     (folder / PICKLED_WEIGHTS).unlink()
 
@@ -74,28 +74,29 @@ def _load_pickled(path: Path) -> dict[str, Tensor]:
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ModelError(f"{path}: cannot be loaded: {reason}", "model_corrupt") from error
     if not (isinstance(tensors, dict) and tensors and all(isinstance(value, Tensor) for value in tensors.values())):
-        raise ModelError(f"{path}: holds no plain table of tensors", "model_corrupt")
+        raise ModelError(f"{path}: is not a plain dictionary of tensors", "model_corrupt")
     return tensors
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file. Raises `ModelError`, reason `model_corrupt`, for anything else."""
+    """Return the JSON object in a file. Raises `ModelError`, reason `model_corrupt`, for anything else."""
     try:
         document = json.loads(path.read_bytes())
     except OSError as error:
         raise ModelError(f"{path}: cannot be read ({error.strerror})", "model_corrupt") from error
     except ValueError as error:
-        raise ModelError(f"{path}: torn, it is not JSON", "model_corrupt") from error
+        raise ModelError(f"{path}: damaged, it is not JSON", "model_corrupt") from error
     if not isinstance(document, dict):
         raise ModelError(f"{path}: not a JSON object", "model_corrupt")
     return document
 
 
 def normalises(folder: Path) -> bool:
-    """Whether the checkpoint's feature extractor brings a clip to zero mean and unit variance (`do_normalize`).
+    """Return whether the checkpoint's feature extractor normalises clips to zero mean and unit variance
+    (`do_normalize`).
 
-    Without a preprocessor_config.json, and without the key in it, transformers' `Wav2Vec2FeatureExtractor`, which is
-    the one for WavLM, does. Raises `ModelError`, reason `wrong_architecture`, for any other front end.
+    The default, without a preprocessor_config.json or the key in it, is that of transformers'
+    `Wav2Vec2FeatureExtractor`: true. Raises `ModelError`, reason `wrong_architecture`, for any other front end.
     """
     path = folder / PREPROCESSOR
     if not path.is_file():
@@ -105,7 +106,7 @@ def normalises(folder: Path) -> bool:
     rate, features = document.get("sampling_rate", 16_000), document.get("feature_size", 1)
     if (extractor, rate, features) != ("Wav2Vec2FeatureExtractor", 16_000, 1):
         raise ModelError(
-            f"{path}: asks for {extractor} at {rate} Hz with {features} channels, "
+            f"{path}: requires {extractor} at {rate} Hz with {features} channels, "
             "not Wav2Vec2FeatureExtractor at 16000 Hz with 1",
             "wrong_architecture",
         )

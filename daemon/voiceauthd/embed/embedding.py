@@ -1,4 +1,4 @@
-"""An embedding, the point that a voice has in a model's space, and the model that put it there."""
+"""An embedding, the model that it belongs to, and the interface of an embedder."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from voiceauthd.audio.block import RATE, Samples
 from voiceauthd.errors import ModelError
 
 MIN_SAMPLES = RATE
-"""The shortest clip that is embedded: 1 s. WavLM's x-vector head raises under 4,880 samples and returns NaN without
-an error up to 5,199; what either model says of less than a second is not worth hearing."""
+"""Length of the shortest clip that is embedded: 1 s. WavLM's x-vector head raises below 4,880 samples and returns NaN
+without an error up to 5,199; neither model's embeddings of less than a second are useful."""
 
 SILENCE_DBFS = -70.0
-"""A clip whose root mean square is below this is silence. The models give it a plausible embedding, so it must not
-reach them."""
+"""A clip whose root mean square is at or below this is silence. The models return a plausible embedding for silence, so
+it must not reach them."""
 
 Vector = NDArray[np.float32]
 """Shape (dimension,), length 1."""
@@ -26,12 +26,12 @@ Vector = NDArray[np.float32]
 
 @dataclass(frozen=True, slots=True)
 class ModelId:
-    """What embeddings must agree on to be compared.
+    """The identity of a model: embeddings can be compared only if all of it is equal.
 
-    name           the hub id, folder name or `campplus`, as a person calls it
+    name           the hub id, the folder name or `campplus`
     revision       the hub's commit or the checkpoint's version; "local" for a folder without one
     digest         SHA-256 of the weights, in hex
-    preprocessing  version of the front end that the samples pass before the network
+    preprocessing  version of the front end before the network
     dimension      length of a vector
     """
 
@@ -47,23 +47,23 @@ class ModelId:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Embedding:
-    """A unit-length vector and the model it belongs to. Embeddings of different models never meet."""
+    """A unit-length vector and its model. Embeddings of different models are never compared."""
 
     vector: Vector
     model: ModelId
 
 
 class Embedder(Protocol):
-    """A speaker embedding model, loaded and warm. Calls are serialised by the caller: one thread at a time.
+    """A speaker embedding model, loaded and warm. Not thread-safe.
 
-    threshold   the cosine above which two voices are called the same where there is no calibration
+    threshold   cosine at which two voices count as the same if there is no calibration
     """
 
     model: ModelId
     threshold: float
 
     def embed(self, clips: Sequence[Samples]) -> list[Embedding]:
-        """One embedding a clip, in order. Clips of equal length share one forward; none is ever padded.
+        """Return one embedding per clip, in order. Clips of equal length share a forward pass; none is padded.
 
         Raises `ModelError` for a clip that is too short, silent or not finite, and for a result that is not finite.
         """
@@ -71,45 +71,46 @@ class Embedder(Protocol):
 
 
 def check_clip(samples: Samples) -> None:
-    """Refuses, before the model, what no model must see. Raises `ModelError`, reason `unusable_clip`."""
+    """Raises `ModelError`, reason `unusable_clip`, for a clip that must not reach a model."""
     if samples.ndim != 1 or samples.dtype != np.float32:
         raise ModelError(f"a clip must be mono float32, not {samples.dtype} of shape {samples.shape}", "unusable_clip")
     if len(samples) < MIN_SAMPLES:
         raise ModelError(
-            f"a clip of {len(samples) / RATE:.2f} s is too short: at least {MIN_SAMPLES / RATE:.0f} s", "unusable_clip"
+            f"a clip of {len(samples) / RATE:.2f} s is too short: the minimum is {MIN_SAMPLES / RATE:.0f} s",
+            "unusable_clip",
         )
     power = float(np.dot(samples, samples)) / len(samples)
     if not np.isfinite(power):
-        raise ModelError("a clip with NaN or infinite samples", "unusable_clip")
+        raise ModelError("a clip contains NaN or infinite samples", "unusable_clip")
     if power <= 10.0 ** (SILENCE_DBFS / 10.0):
-        raise ModelError("a silent clip", "unusable_clip")
+        raise ModelError("a clip is silent", "unusable_clip")
 
 
 def unit_embedding(raw: NDArray[np.float32], model: ModelId) -> Embedding:
-    """The raw output of a network, checked and scaled to length 1.
+    """Check the raw output of a network and scale it to length 1.
 
-    raw: shape (model.dimension,). Raises `ModelError`, reason `unusable_embedding`, if the shape is wrong, any value
-    is not finite, or the length is too small to have a direction.
+    raw: shape (model.dimension,). Raises `ModelError`, reason `unusable_embedding`, if the shape is wrong, a value is
+    not finite, or the length is too small to have a direction.
     """
     if raw.shape != (model.dimension,):
-        raise ModelError(f"the model gave shape {raw.shape}, not ({model.dimension},)", "unusable_embedding")
+        raise ModelError(f"the model returned shape {raw.shape}, not ({model.dimension},)", "unusable_embedding")
     vector = raw.astype(np.float64)
     norm = float(np.sqrt(np.dot(vector, vector)))
     if not (np.isfinite(norm) and norm > 1e-6):
-        raise ModelError("the model gave no usable embedding (not finite, or without length)", "unusable_embedding")
+        raise ModelError("the model returned no usable embedding (not finite, or of length 0)", "unusable_embedding")
     return Embedding((vector / norm).astype(np.float32), model)
 
 
 def unit_mean(vectors: list[Vector], weights: list[float] | None = None) -> Vector:
-    """The weighted mean of unit-length vectors, scaled to length 1. Shape (dimension,).
+    """Return the weighted mean of unit-length vectors, scaled to length 1. Shape (dimension,).
 
     Raises `ModelError`, reason `no_direction`, for an empty list and for vectors that cancel out.
     """
     if not vectors:
-        raise ModelError("no vectors to take a mean of", "no_direction")
+        raise ModelError("there are no vectors to average", "no_direction")
     mean = np.average(np.asarray(vectors, dtype=np.float64), axis=0, weights=weights)
     norm = float(np.sqrt(np.dot(mean, mean)))
     if not (np.isfinite(norm) and norm > 1e-3):
-        raise ModelError("the vectors cancel one another out", "no_direction")
+        raise ModelError("the vectors cancel each other out", "no_direction")
     unit: Vector = (mean / norm).astype(np.float32)
     return unit

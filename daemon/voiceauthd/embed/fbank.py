@@ -1,4 +1,4 @@
-"""Log mel filter bank features, the front end of CAM++."""
+"""Log mel filter bank features: the front end of CAM++."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from voiceauthd.audio.block import RATE, Samples
 CHANNELS = 80
 
 FRAME_SAMPLES = 400
-"""25 ms, Kaldi's frame."""
+"""25 ms, Kaldi's default."""
 
 HOP_SAMPLES = 160
-"""10 ms, Kaldi's frame shift."""
+"""10 ms, Kaldi's default."""
 
 PREPROCESSING = "kaldi-fbank80-mean/1"
-"""Goes into the model's identity: whoever changes what this file computes must change it, because embeddings from
-before and after cannot be compared."""
+"""Part of the model's identity. It must change whenever the result of this file changes, because embeddings from before
+and after cannot be compared."""
 
 
 class Fbank:
     """Kaldi's filter bank as CAM++ was trained on it: 80 channels from 20 Hz to 8 kHz, povey window, pre-emphasis 0.97,
-    no dither (so that equal sound gives an equal embedding), natural logarithm of the power, minus the mean over the
+    no dither (so that equal audio gives an equal embedding), natural logarithm of the power, minus the mean over the
     utterance. Samples stay in ±1: the logarithm's floor is absolute, so their scale is part of the front end.
     """
 
@@ -35,7 +35,7 @@ class Fbank:
         self._options.mel_opts.num_bins = CHANNELS
 
     def __call__(self, samples: Samples) -> NDArray[np.float32]:
-        """Shape (n,) to (1 + (n - FRAME_SAMPLES) // HOP_SAMPLES, CHANNELS). Needs FRAME_SAMPLES samples or more."""
+        """Shape (n,) to (1 + (n - FRAME_SAMPLES) // HOP_SAMPLES, CHANNELS). n must be at least FRAME_SAMPLES."""
         bank = kaldi_native_fbank.OnlineFbank(self._options)
         # The binding takes a sequence of numbers; it reads a list twice as fast as an array.
         bank.accept_waveform(RATE, samples.tolist())

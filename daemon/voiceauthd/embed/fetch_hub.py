@@ -1,4 +1,4 @@
-"""A WavLM checkpoint from the model hub: the few files that are needed, at one commit, as safetensors."""
+"""Fetch a WavLM checkpoint from the model hub: only the needed files, at one commit, as safetensors."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from voiceauthd.embed.manifest import (
 from voiceauthd.errors import ModelError
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds that the hub may take to answer before it counts as unreachable. It is asked once."""
+"""Seconds until the hub counts as unreachable. There is no second try."""
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 
@@ -39,11 +39,11 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """What the hub says of a model at one commit.
+    """The hub's description of a model at one commit.
 
-    weights  the name of the file with the weights
-    size     bytes of it, 0 if the hub does not say
-    digest   SHA-256 of it in hex, None if the hub does not say
+    weights  name of the file with the weights
+    size     its bytes; 0 if the hub does not report them
+    digest   its SHA-256 in hex; None if the hub does not report it
     """
 
     commit: str
@@ -54,11 +54,11 @@ class Published:
 
 
 def resolve(name: str, revision: str | None) -> str:
-    """The commit that a branch or a tag is at, None being the default branch. Raises `ModelError` with what to do."""
+    """Return the commit of a branch or tag; None means the default branch. Raises `ModelError` with what to do."""
     if not HUB_ID.fullmatch(name) or ".." in name or "--" in name:
         raise ModelError(
             f"{name!r} is neither {CAMPPLUS} nor a hub id like microsoft/wavlm-base-sv; "
-            "a model in a local folder needs no fetching"
+            "a model in a local folder is used without fetching"
         )
     if revision is not None and COMMIT.fullmatch(revision):
         return revision
@@ -67,12 +67,12 @@ def resolve(name: str, revision: str | None) -> str:
 
 
 def download(name: str, revision: str, staging: Path, say: Progress) -> Manifest:
-    """Puts the checkpoint into `staging`. Raises `ModelError` with what to do."""
+    """Write the checkpoint to `staging`. Raises `ModelError` with what to do."""
     with _explained(name, revision):
         published = _download(name, revision, staging, say)
     digest = file_digest(staging / published.weights)
     if published.digest not in {None, digest}:
-        raise ModelError(f"{name}: what came does not match the hub's SHA-256; fetch it again", "model_corrupt")
+        raise ModelError(f"{name}: the download does not match the hub's SHA-256; fetch it again", "model_corrupt")
     if published.weights == PICKLED_WEIGHTS:
         say("converting the weights to safetensors")
         convert_pickled(staging)
@@ -84,7 +84,7 @@ def download(name: str, revision: str, staging: Path, say: Progress) -> Manifest
 
 
 def _hub() -> HfApi:
-    # The endpoint is read now; the hub's library reads it when it is imported.
+    # Read the endpoint at each call; the hub's library reads it at import.
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
 
 
@@ -100,7 +100,7 @@ def _download(name: str, revision: str, staging: Path, say: Progress) -> Publish
         etag_timeout=CONNECT_TIMEOUT,
         endpoint=hub.endpoint,
     )
-    shutil.rmtree(staging / ".cache", ignore_errors=True)  # the hub's own bookkeeping
+    shutil.rmtree(staging / ".cache", ignore_errors=True)  # the hub library's own records
     return published
 
 
@@ -110,7 +110,7 @@ def _look_up(hub: HfApi, name: str, revision: str | None) -> Published:
     weights = WEIGHTS if WEIGHTS in files else PICKLED_WEIGHTS
     for needed in (CONFIG, weights):
         if needed not in files:
-            raise ModelError(f"{info.id} has no {needed} on the hub: take another checkpoint", "wrong_architecture")
+            raise ModelError(f"{info.id} has no {needed} on the hub: use another checkpoint", "wrong_architecture")
     licence = getattr(info.card_data, "license", None) or "see the model's page on the hub"
     lfs = files[weights].lfs
     digest = lfs.sha256 if lfs else None
@@ -119,31 +119,31 @@ def _look_up(hub: HfApi, name: str, revision: str | None) -> Published:
 
 @contextmanager
 def _explained(name: str, revision: str | None) -> Iterator[None]:
-    """Turns whatever goes wrong on the way to the hub into a `ModelError` that says what to do.
+    """Turn any error of the download into a `ModelError` that says what to do.
 
-    A full or forbidden disk is no matter of the hub's, and passes as the `OSError` that it is.
+    Errors of the local disk (full, read-only, no permission) pass as `OSError`.
     """
     try:
         yield
     except ModelError:
         raise
-    except OSError as error:  # the hub's own errors are of this kind too, without such a number
+    except OSError as error:  # the hub library's errors are also OSError, but without such a number
         if error.errno in DISK_ERRORS:
             raise
         raise ModelError(_why(name, revision, error)) from error
-    # What the hub's library lets through depends on its version and on the HTTP library below it. Whatever it is, the
-    # model could not be had, and nothing was kept.
+    # The exceptions of the hub's library depend on its version and on its HTTP library. In every case the download
+    # failed and nothing was kept.
     except Exception as error:
         raise ModelError(_why(name, revision, error)) from error
 
 
 def _why(name: str, revision: str | None, error: Exception) -> str:
-    """One line: what stood in the way, and what to do."""
+    """Return one line with the cause and what to do."""
     which = name if revision is None else f"{name} at {revision}"
     if constants.HF_HUB_OFFLINE or isinstance(error, errors.OfflineModeIsEnabled):
         return f"{which} cannot be fetched: HF_HUB_OFFLINE is set; unset it to fetch, or {elsewhere(name)}"
     if isinstance(error, errors.GatedRepoError):
-        return f"{which} cannot be fetched: the hub wants its terms accepted first; log in to it, then fetch again"
+        return f"{which} cannot be fetched: the hub requires accepting its terms first; log in to it, then fetch again"
     if isinstance(error, errors.RevisionNotFoundError):
         return f"{which} cannot be fetched: the hub has no such revision"
     if isinstance(error, errors.RepositoryNotFoundError):
@@ -153,8 +153,8 @@ def _why(name: str, revision: str | None, error: Exception) -> str:
 
 
 def elsewhere(name: str) -> str:
-    """What to do without a network."""
+    """Return what to do without a network."""
     return (
-        f"run `voiceauth model fetch {name}` on a connected machine and copy its folder from there into this machine's "
-        f"model cache, or set `model.name: {CAMPPLUS}`"
+        f"run `voiceauth model fetch {name}` on a connected machine and copy its folder to this machine's model cache, "
+        f"or set `model.name: {CAMPPLUS}`"
     )

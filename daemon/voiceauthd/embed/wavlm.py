@@ -21,30 +21,30 @@ from voiceauthd.embed.manifest import CONFIG, Manifest
 from voiceauthd.errors import ModelError
 
 WAVLM_THRESHOLD = 0.86
-"""Cosine, from the demonstration in the model card of microsoft/wavlm-base-sv, which says itself that the best
-threshold depends on the data. It was not measured here: hence not calibrated."""
+"""Cosine, from the example in the model card of microsoft/wavlm-base-sv, which says that the best threshold depends on
+the data. Not measured in this project, so decisions with it are uncalibrated."""
 
 VARIANCE_FLOOR = 1e-7
-"""What transformers adds to the variance of a clip before it divides by its root."""
+"""Added by transformers to the variance of a clip before dividing by its square root."""
 
 UNUSED = ("classifier.", "objective.", "wavlm.masked_spec_embed")
-"""Parts of the network that no embedding passes: a checkpoint may lack them."""
+"""Parts of the network that are not used for embeddings; a checkpoint may lack them."""
 
 
 class WavLMEmbedder:
     """A WavLM x-vector model with its front end. Implements `Embedder`.
 
-    The vector is the model's `.embeddings`; its `.logits` are one layer further and nearly unrelated to it. Clips are
-    never padded: base models normalise over time in their first layer, so that padding changes the embedding.
+    The vector is the model's `.embeddings`; its `.logits` are one layer further on and nearly unrelated. Clips are not
+    padded: base models normalise over time in their first layer, so padding would change the embedding.
     """
 
     threshold = WAVLM_THRESHOLD
 
     def __init__(self, folder: Path, manifest: Manifest, device: torch.device) -> None:
-        """Loads the model in `folder`. Nothing is looked for anywhere else, and no network is tried.
+        """Load the model in `folder`. Reads no other folder and uses no network.
 
-        Raises `ModelError`, reason `model_corrupt` or `wrong_architecture`, for a checkpoint that is torn or is not a
-        WavLM with an x-vector head.
+        Raises `ModelError`, reason `model_corrupt` or `wrong_architecture`, for a checkpoint that is damaged or is not
+        a WavLM with an x-vector head.
         """
         self._normalise = normalises(folder)
         self._network = _load_network(folder).to(device)
@@ -66,7 +66,7 @@ class WavLMEmbedder:
 
 
 def _zero_mean_unit_variance(clip: Samples) -> Samples:
-    """What transformers' `Wav2Vec2FeatureExtractor` does with `do_normalize`."""
+    """Normalise as transformers' `Wav2Vec2FeatureExtractor` does with `do_normalize`."""
     scaled: Samples = (clip - clip.mean()) / np.sqrt(clip.var() + VARIANCE_FLOOR)
     return scaled
 
@@ -78,11 +78,11 @@ def _load_network(folder: Path) -> nn.Module:
         raise ModelError(f"{folder / CONFIG}: model_type is {kind!r}, not 'wavlm'", "wrong_architecture")
     weights = load_weights(folder)
     check_head(set(weights), folder)
-    # transformers would write to the terminal.
+    # Otherwise transformers writes to the terminal.
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     try:
-        # No folder and no name is given, so transformers has nothing to look for on the disk or in a hub.
+        # Without a folder or name transformers searches neither the disk nor a hub.
         loaded: Any = WavLMForXVector.from_pretrained(
             None,
             config=WavLMConfig.from_dict(document),
@@ -90,7 +90,7 @@ def _load_network(folder: Path) -> nn.Module:
             dtype=torch.float32,
             output_loading_info=True,
         )
-    # A configuration that makes no sense fails anywhere inside transformers, as anything.
+    # An invalid configuration can raise any exception anywhere inside transformers.
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise ModelError(f"{folder}: transformers cannot load this checkpoint: {reason}", "model_corrupt") from error
@@ -99,6 +99,6 @@ def _load_network(folder: Path) -> nn.Module:
     missing = [name for name in sorted(report["missing_keys"]) if not name.startswith(UNUSED)]
     if missing or report["mismatched_keys"]:
         first = missing[0] if missing else str(sorted(report["mismatched_keys"])[0])
-        raise ModelError(f"{folder}: not the weights of this configuration: {first}", "wrong_architecture")
+        raise ModelError(f"{folder}: the weights do not match the configuration: {first}", "wrong_architecture")
     network.eval()
     return network

@@ -1,4 +1,4 @@
-"""An exported profile under a passphrase: text that can be mailed, printed, and kept anywhere.
+"""An exported profile encrypted with a passphrase: text that can be mailed, printed and stored anywhere.
 
     -----BEGIN VOICEAUTHD BACKUP-----
     BASE64 OF:
@@ -7,8 +7,8 @@
         THE SEALED DOCUMENT
     -----END VOICEAUTHD BACKUP-----
 
-What stands around it, and how its lines are broken, does not matter. The hash tells a torn backup from a wrong
-passphrase. Knows nothing of what a profile is, so that a command can use it without loading what does.
+Text around it and line breaks are ignored. The hash distinguishes a damaged backup from a wrong passphrase. Does not
+import what a profile is, so that a command can use it without loading the model's packages.
 """
 
 from __future__ import annotations
@@ -24,18 +24,7 @@ from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 from msgspec import Meta
 
 from voiceauthd.errors import StorageError, UsageError
-from voiceauthd.profiles.envelope import (
-    KEY_BYTES,
-    NONCE_BYTES,
-    TamperedError,
-    Wrapped,
-    check_whole,
-    header_of,
-    new_nonce,
-    seal,
-    unseal,
-    unwrap,
-)
+from voiceauthd.profiles import envelope
 
 BEGIN = "-----BEGIN VOICEAUTHD BACKUP-----"
 
@@ -46,25 +35,25 @@ MAGIC = b"voiceauthd-backup"
 VERSION = 1
 
 MAX_BYTES = 128 * 1024
-"""Of the text. A document of 60 KiB, the longest that travels, makes 82 KiB of it."""
+"""Of the text. A document of 60 KiB, the largest that can be exported, becomes 82 KiB of it."""
 
-LINE = 64
-"""Characters, which every mail program leaves alone."""
+LINE_LENGTH = 64
+"""Characters; no mail program wraps lines of this length."""
 
-N, R, P = 2**17, 8, 1
-"""Of scrypt (RFC 7914): 128 MiB and some tenths of a second for each guess. OWASP's recommendation."""
+SCRYPT_N, SCRYPT_R, SCRYPT_P = 2**17, 8, 1
+"""Parameters of scrypt (RFC 7914): 128 MiB and some tenths of a second for each guess. OWASP's recommendation."""
 
 SALT_BYTES = 16
 
 MAX_MEMORY = 512 * 2**20
-"""Bytes that scrypt may take (128 * n * r): four times what is written, and nothing that a file can hurt with."""
+"""Bytes that scrypt may use (128 * n * r): four times what is written, but not enough to exhaust a machine."""
 
-MAX_P = 4
+MAX_SCRYPT_P = 4
 
 MIN_PASSPHRASE = 8
-"""Characters. Not enough against somebody who can guess for months; four words are."""
+"""Characters. Not enough against months of guessing; four words are."""
 
-WHO = "the backup"
+WHAT = "the backup"
 
 REMEDY = "use another copy of it"
 
@@ -74,81 +63,79 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     kdf: Literal["scrypt"]
     n: Annotated[int, Meta(ge=2, le=MAX_MEMORY // 128)]
     r: Annotated[int, Meta(ge=1, le=MAX_MEMORY // 256)]
-    p: Annotated[int, Meta(ge=1, le=MAX_P)]
+    p: Annotated[int, Meta(ge=1, le=MAX_SCRYPT_P)]
     salt: Annotated[bytes, Meta(min_length=SALT_BYTES, max_length=64)]
-    nonce: Annotated[bytes, Meta(min_length=NONCE_BYTES, max_length=NONCE_BYTES)]
+    nonce: Annotated[bytes, Meta(min_length=envelope.NONCE_BYTES, max_length=envelope.NONCE_BYTES)]
 
 
 def is_backup(text: str) -> bool:
-    """Whether this means to be one."""
+    """Return whether the text contains the first line of a backup."""
     return BEGIN in text
 
 
 def check_passphrase(passphrase: str) -> None:
-    """Raises `UsageError`, reason `weak_passphrase`, for one that is too short to protect anything."""
+    """Raises `UsageError`, reason `weak_passphrase`, for a passphrase that is too short."""
     if len(passphrase) < MIN_PASSPHRASE:
         raise UsageError(
-            f"a passphrase has {MIN_PASSPHRASE} characters or more; four words that do not belong together are good",
+            f"a passphrase needs at least {MIN_PASSPHRASE} characters; four unrelated words are a good one",
             "weak_passphrase",
         )
 
 
 def seal_backup(document: str, passphrase: str) -> str:
-    """The document under the passphrase, ended by a line feed. Takes some tenths of a second.
+    """Return the document encrypted with the passphrase, ending with a line feed. Takes some tenths of a second.
 
     Raises `UsageError`, reason `weak_passphrase`.
     """
     check_passphrase(passphrase)
-    header = _Header("AES-256-GCM", "scrypt", N, R, P, secrets.token_bytes(SALT_BYTES), new_nonce())
-    secret = _secret(passphrase, header)
-    data = seal(MAGIC, VERSION, msgspec.json.encode(header), document.encode(), secret, header.nonce)
+    salt, nonce = secrets.token_bytes(SALT_BYTES), envelope.new_nonce()
+    header = _Header("AES-256-GCM", "scrypt", SCRYPT_N, SCRYPT_R, SCRYPT_P, salt, nonce)
+    secret = _derive_key(passphrase, header)
+    data = envelope.seal(MAGIC, VERSION, msgspec.json.encode(header), document.encode(), secret, nonce)
     code = base64.b64encode(data).decode()
-    return "\n".join((BEGIN, *(code[at : at + LINE] for at in range(0, len(code), LINE)), END, ""))
+    return "\n".join((BEGIN, *(code[at : at + LINE_LENGTH] for at in range(0, len(code), LINE_LENGTH)), END, ""))
 
 
 def check_backup(text: str) -> None:
-    """Finds what is wrong with a backup before anybody is asked for a passphrase. Raises `StorageError`: `too_large`,
-    `torn`, `wrong_format`, `wrong_version`."""
-    _parsed(text)
+    """Check a backup before the user is asked for its passphrase. Raises `StorageError`: `too_large`, `torn`,
+    `wrong_format`, `wrong_version`."""
+    _parse(text)
 
 
 def open_backup(text: str, passphrase: str) -> str:
-    """The document. Raises `StorageError` as `check_backup` does, and `wrong_passphrase`."""
-    wrapped, header = _parsed(text)
+    """Return the document. Raises `StorageError` as `check_backup` does, and `wrong_passphrase`."""
+    wrapped, header = _parse(text)
     try:
-        return unseal(wrapped, _secret(passphrase, header), header.nonce).decode()
-    except TamperedError:
-        raise StorageError("the passphrase is not the one of this backup", "wrong_passphrase") from None
+        return envelope.unseal(wrapped, _derive_key(passphrase, header), header.nonce).decode()
+    except envelope.TamperedError:
+        raise StorageError("this backup was made with another passphrase", "wrong_passphrase") from None
     except UnicodeDecodeError:
-        raise StorageError(f"{WHO} holds no text: {REMEDY}", "wrong_format") from None
+        raise StorageError(f"{WHAT} does not contain text: {REMEDY}", "wrong_format") from None
 
 
-def _parsed(text: str) -> tuple[Wrapped, _Header]:
+def _parse(text: str) -> tuple[envelope.Wrapped, _Header]:
     if len(text) > MAX_BYTES:
-        raise StorageError(f"{WHO} is larger than {MAX_BYTES} bytes, which none is", "too_large")
+        raise StorageError(f"{WHAT} is larger than {MAX_BYTES} bytes, the maximum", "too_large")
     _, begin, rest = text.partition(BEGIN)
     code, end, _ = rest.partition(END)
     if not begin or not end:
-        raise StorageError(f"{WHO} is torn (its last line is not there): {REMEDY}", "torn")
+        raise StorageError(f"{WHAT} is truncated (its last line is missing): {REMEDY}", "torn")
     try:
         data = base64.b64decode("".join(code.split()), validate=True)
     except (binascii.Error, ValueError):
-        raise StorageError(f"{WHO} is torn or was changed (it is not base64): {REMEDY}", "torn") from None
-    wrapped = unwrap(data, MAGIC, WHO, REMEDY)
+        raise StorageError(f"{WHAT} is damaged or was changed (it is not base64): {REMEDY}", "torn") from None
+    wrapped = envelope.unwrap(data, MAGIC, WHAT, REMEDY)
     if wrapped.version != b"%d" % VERSION:
         version = wrapped.version[:20].decode("ascii", "replace")
-        raise StorageError(f"{WHO} is of version {version!r}; this program reads version {VERSION}", "wrong_version")
-    check_whole(wrapped, WHO, REMEDY)
-    try:
-        header = msgspec.json.decode(header_of(wrapped), type=_Header)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise StorageError(f"{WHO} is not in the form of version {VERSION}: {error}", "wrong_format") from error
+        raise StorageError(f"{WHAT} has version {version!r}; this program reads version {VERSION}", "wrong_version")
+    envelope.check_intact(wrapped, WHAT, REMEDY)
+    header = envelope.parse_header(wrapped, _Header, WHAT)
     if header.n & (header.n - 1) or 128 * header.n * header.r > MAX_MEMORY:
-        raise StorageError(f"{WHO} asks for more work than any that was made here (n, r): {REMEDY}", "wrong_format")
+        raise StorageError(f"{WHAT} has scrypt parameters that are not supported (n, r): {REMEDY}", "wrong_format")
     return wrapped, header
 
 
-def _secret(passphrase: str, header: _Header) -> bytes:
-    """Composed (NFC) first: two keyboards may give one letter in two forms."""
+def _derive_key(passphrase: str, header: _Header) -> bytes:
+    # Composed (NFC) first: two keyboards may produce the same letter in two forms.
     secret = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogatepass")
-    return Scrypt(salt=header.salt, length=KEY_BYTES, n=header.n, r=header.r, p=header.p).derive(secret)
+    return Scrypt(salt=header.salt, length=envelope.KEY_BYTES, n=header.n, r=header.r, p=header.p).derive(secret)

@@ -1,11 +1,11 @@
-"""A profile as text: the record, which the store seals (sealed.py), and the document that travels.
+"""A profile as text: the record, which the store seals (sealed.py), and the document, which is exported.
 
     voiceauthd-profile 1 SHA256-OF-THE-REST
     {"name":…,"model":{…},"exemplars":[{"vector":"BASE64 OF LITTLE-ENDIAN FLOAT32",…},…],…}
 
-Two lines of UTF-8; the second is the record. The hash tells a torn, truncated or bit-flipped document from a whole one.
-It is no protection against somebody who may write it, and nothing here is encrypted: the store takes no such file.
-`docs/profile-format.md` is for those who write another reader.
+Two lines of UTF-8; the second is the record. The hash detects a damaged or truncated document, but does not protect
+against deliberate changes, and nothing is encrypted: the store does not accept such a file.
+`docs/profile-format.md` describes the format for other readers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from msgspec import Meta
 
 from voiceauthd.embed.embedding import ModelId, Vector, unit_mean
 from voiceauthd.errors import ModelError, StorageError, UsageError
-from voiceauthd.profiles.envelope import check_whole, unwrap, wrap
+from voiceauthd.profiles.envelope import check_intact, unwrap, wrap
 from voiceauthd.profiles.names import check_condition, check_name
 from voiceauthd.profiles.profile import MAX_EXEMPLARS, Exemplar, Profile
 
@@ -28,12 +28,12 @@ MAGIC = b"voiceauthd-profile"
 VERSION = 1
 
 MAX_BYTES = 1 << 20
-"""Twenty exemplars of 512 dimensions take under 60 KiB; nothing of ours comes near this."""
+"""Twenty exemplars of 512 dimensions take under 60 KiB."""
 
 MAX_DIMENSION = 4096
 
 UNIT_TOLERANCE = 1e-3
-"""How far from 1 the length of a vector may be. Rounding a unit vector to float32 moves it by less than 1e-6."""
+"""How far from 1 the length of a vector may be. Rounding a unit vector to float32 changes it by less than 1e-6."""
 
 RESTORE = "export it again, or enrol again"
 
@@ -41,7 +41,7 @@ Text = Annotated[str, Meta(min_length=1, max_length=255)]
 
 
 class Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Strict: a field too many, too few or of another type is refused."""
+    """A strict structure: an extra or missing field, or one of another type, is refused."""
 
 
 class ModelRecord(Record, frozen=True):
@@ -72,9 +72,9 @@ class _ProfileRecord(Record, frozen=True):
 
 
 def encode_record(profile: Profile) -> bytes:
-    """The record, in one line of JSON.
+    """Return the record as one line of JSON.
 
-    Raises `StorageError` for a profile that `decode_record` would refuse, so that none is ever written.
+    Raises `StorageError` for a profile that `decode_record` would refuse, so that none is written.
     """
     record = _ProfileRecord(
         name=profile.name,
@@ -100,101 +100,101 @@ def encode_record(profile: Profile) -> bytes:
     return line
 
 
-def decode_record(line: bytes, who: str) -> Profile:
-    """The profile in a record. Every vector in it is finite, of unit length and of the model's dimension.
+def decode_record(line: bytes, what: str) -> Profile:
+    """Return the profile in a record. Every vector is finite, of unit length and of the model's dimension.
 
-    who  for the message: what this is
+    what  for the message: what this is
 
     Raises `StorageError`, reason `wrong_format`.
     """
     try:
         return _profile(msgspec.json.decode(line, type=_ProfileRecord))
     except (msgspec.MsgspecError, UsageError, ValueError) as error:
-        raise StorageError(f"{who} is not in the form that it should have: {error}", "wrong_format") from error
+        raise StorageError(f"{what} is not in the expected form: {error}", "wrong_format") from error
 
 
 def encode_profile(profile: Profile) -> bytes:
-    """The document. Raises `StorageError` for a profile that `decode_profile` would refuse."""
+    """Return the document. Raises `StorageError` for a profile that `decode_profile` would refuse."""
     return wrap(MAGIC, VERSION, encode_record(profile))
 
 
 def decode_profile(data: bytes, name: str | None = None, model: ModelId | None = None) -> Profile:
-    """The profile in a document.
+    """Return the profile in a document.
 
-    name   the name that it must have, None if any will do
-    model  the model that it must be of, None if any will do
+    name   the name that it must have; None for any
+    model  the model that it must belong to; None for any
 
     Raises `StorageError` with one of the reasons `too_large`, `torn`, `wrong_format`, `wrong_version`, `wrong_name`
     and `wrong_model`.
     """
-    who = "the profile document" if name is None else f"the document of the profile {name!r}"
-    check_size(data, who)
-    wrapped = unwrap(data, MAGIC, who, RESTORE)
+    what = "the profile document" if name is None else f"the document of the profile {name!r}"
+    check_size(data, what)
+    wrapped = unwrap(data, MAGIC, what, RESTORE)
     if wrapped.version != b"%d" % VERSION:
         version = wrapped.version[:20].decode("ascii", "replace")
         raise StorageError(
-            f"{who} is of version {version!r}, and only version {VERSION} travels: make it with "
+            f"{what} has version {version!r}, and only version {VERSION} can be imported: make it with "
             "`voiceauth profiles export`",
             "wrong_version",
         )
-    check_whole(wrapped, who, RESTORE)
-    profile = decode_record(wrapped.rest, who)
+    check_intact(wrapped, what, RESTORE)
+    profile = decode_record(wrapped.rest, what)
     if name is not None and profile.name != name:
-        raise StorageError(f"{who} is in fact that of {profile.name!r}", "wrong_name")
+        raise StorageError(f"{what} is actually that of {profile.name!r}", "wrong_name")
     if model is not None:
         check_model(profile, model)
     return profile
 
 
-def check_size(data: bytes, who: str) -> None:
+def check_size(data: bytes, what: str) -> None:
     """Raises `StorageError`, reason `too_large`."""
     if len(data) > MAX_BYTES:
-        raise StorageError(f"{who} is larger than {MAX_BYTES} bytes, which no profile is", "too_large")
+        raise StorageError(f"{what} is larger than {MAX_BYTES} bytes, the maximum", "too_large")
 
 
 def model_record(model: ModelId) -> ModelRecord:
-    """As it stands in records and headers."""
+    """Return the model in the form of records and headers."""
     return ModelRecord(**{field: getattr(model, field) for field in ModelRecord.__struct_fields__})
 
 
 def model_of(record: ModelRecord) -> ModelId:
-    """The model that a record names."""
+    """Return the model that a record names."""
     return ModelId(record.name, record.revision, record.digest, record.preprocessing, record.dimension)
 
 
 def check_model(profile: Profile, model: ModelId) -> None:
-    """Refuses a profile whose embeddings cannot be compared with the model's: `StorageError`, reason `wrong_model`."""
+    """Raises `StorageError`, reason `wrong_model`, if the profile's embeddings are not comparable with the model's."""
     if profile.model != model:
         theirs, ours = str(profile.model), str(model)
         if theirs == ours:
             theirs += f", preprocessing {profile.model.preprocessing!r}"
             ours += f", preprocessing {model.preprocessing!r}"
         raise StorageError(
-            f"the profile {profile.name!r} was enrolled with {theirs}, but the model is now {ours}: enrol again with "
-            f"`voiceauth enroll {shlex.quote(profile.name)} --replace`, or go back to that model",
+            f"the profile {profile.name!r} was enrolled with {theirs}, but the current model is {ours}: enrol again "
+            f"with `voiceauth enroll {shlex.quote(profile.name)} --replace`, or switch back to that model",
             "wrong_model",
         )
 
 
 def export_document(profile: Profile) -> str:
-    """The profile as text, to keep or to move."""
+    """Return the profile as a text document."""
     return encode_profile(profile).decode()
 
 
 def import_document(text: str) -> Profile:
-    """The profile in an exported text; blanks and line ends around it do not matter.
+    """Return the profile in an exported text; whitespace around it is ignored.
 
-    Raises `StorageError` as `decode_profile` does. Whether the model is the store's is checked when it is added.
+    Raises `StorageError` as `decode_profile` does. The store checks the model when the profile is added.
     """
     if len(text) > MAX_BYTES:
-        raise StorageError(f"the profile document is larger than {MAX_BYTES} bytes, which no profile is", "too_large")
+        raise StorageError(f"the profile document is larger than {MAX_BYTES} bytes, the maximum", "too_large")
     return decode_profile((text.strip().replace("\r\n", "\n") + "\n").encode(errors="replace"))
 
 
 def _profile(record: _ProfileRecord) -> Profile:
-    """Raises `ValueError` or `UsageError`, saying what is wrong."""
+    """Convert a record. Raises `ValueError` or `UsageError`, which say what is wrong."""
     if check_name(record.name) != record.name:
-        raise ValueError("the name is not in Unicode's composed form")
+        raise ValueError("the name is not in Unicode's composed form (NFC)")
     model = model_of(record.model)
     profile = Profile(
         name=record.name,
@@ -216,10 +216,10 @@ def _profile(record: _ProfileRecord) -> Profile:
         updated=_time(record.updated),
     )
     for condition in {exemplar.condition for exemplar in profile.exemplars}:
-        try:  # each condition is compared by a centroid of its own
+        try:  # each condition is compared through its own centroid
             unit_mean([exemplar.vector for exemplar in profile.exemplars if exemplar.condition == condition])
         except ModelError as error:
-            raise ValueError(f"of its exemplars of {condition!r}, {error}") from None
+            raise ValueError(f"its exemplars of {condition!r} have no mean: {error}") from None
     return profile
 
 
@@ -228,7 +228,7 @@ def _vector(data: bytes, dimension: int) -> Vector:
         raise ValueError(f"a vector has {len(data)} bytes; {dimension} dimensions have {4 * dimension}")
     vector = np.frombuffer(data, dtype="<f4").astype(np.float32)
     length = float(np.linalg.norm(vector.astype(np.float64)))
-    # A vector with a NaN has the length NaN, which fails this comparison as it must.
+    # A vector with a NaN has the length NaN, which fails this comparison.
     if not abs(length - 1.0) <= UNIT_TOLERANCE:
         raise ValueError(f"a vector has the length {length:.4g}, not 1")
     vector.setflags(write=False)

@@ -1,6 +1,6 @@
-"""Enrolment, take by take: what is good enough becomes exemplars, what is not is refused with advice.
+"""Enrolment, take by take: good takes become exemplars, others are refused with advice.
 
-A state machine without sound, files or threads: the caller brings the windows and embeddings of each utterance, shows
+A state machine without audio, files or threads: the caller provides the windows and embeddings of each utterance, shows
 the verdicts, and writes the profile that `finish` returns.
 """
 
@@ -17,33 +17,32 @@ from voiceauthd.errors import AudioError, ModelError, NotEnrolledError, StorageE
 from voiceauthd.profiles.document import check_model
 from voiceauthd.profiles.names import check_condition, check_name, name_key
 from voiceauthd.profiles.profile import MAX_EXEMPLARS, Exemplar, Profile, new_uid, timestamp
-from voiceauthd.profiles.take import LEAST_OF_CHUNK, Chunk, chunks, mean_snr, pieces, quality
-from voiceauthd.profiles.take_verdict import ADVICE, Limits, TakeVerdict, refusal
+from voiceauthd.profiles.take import MIN_CHUNK_SPEECH, Chunk, chunks, counted_windows, mean_snr, take_quality
+from voiceauthd.profiles.take_verdict import ADVICE, TakeLimits, TakeVerdict, refusal_reason
 from voiceauthd.speech.quality_gate import flags
 from voiceauthd.speech.window import Quality, Window
 
 MIN_SPEECH = 1.0
-"""Seconds of net speech; the default of `speech.min_speech`. A shorter take says little of a voice."""
+"""Seconds of net speech; the default of `speech.min_speech`. A shorter take says little about a voice."""
 
 MIN_AGREEMENT = 0.4
-"""Cosine, for CAM++: takes of one voice in one session agree by 0.6 and more, other voices seldom by 0.4."""
+"""Cosine, for CAM++: takes of one voice in one session agree by 0.6 or more, takes of two voices seldom by 0.4."""
 
-WITHIN_ONE_VOICE = 0.2
-"""Cosine that a take may lie below the model's threshold and still be the same person's: it is one or two windows,
-where a decision rests on many. Takes of one voice agree by 0.6 and more with CAM++, two voices mostly by less than
-0.4."""
+TAKE_AGREEMENT_MARGIN = 0.2
+"""How far below the model's threshold the cosine of a take of the same person may be: a take has one or two windows, a
+decision many. With CAM++, takes of one voice agree by 0.6 or more, takes of two voices mostly by less than 0.4."""
 
 DEFAULT_CONDITION = "default"
-"""What a condition is called when nobody calls it anything."""
+"""Name of the condition if none is given."""
 
 NARROW_BAND = (
-    "This sounds like a telephone headset or a narrow-band line: if other microphones are used too, enrol it as a "
-    "condition of its own (--condition headset)."
+    "This sounds like a telephone headset or a narrow-band line: if other microphones are used, too, enrol it as a "
+    "separate condition (--condition headset)."
 )
 
 
 class EnrolMode(StrEnum):
-    """What to do with a profile of that name: NEW refuses, ADD keeps its exemplars, REPLACE starts over."""
+    """What to do with an existing profile: NEW refuses, ADD keeps its exemplars, REPLACE starts over."""
 
     NEW = "new"
     ADD = "add"
@@ -51,28 +50,28 @@ class EnrolMode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class _Open:
-    """The newest windows, which are still less than a chunk. Words that are said one by one come in windows that share
-    words: they would otherwise give an exemplar each, most of it the same, or be too short each.
+class _PartialChunk:
+    """The newest windows, which are less than a chunk so far. Separate words come in windows that share words: without
+    this each would give nearly the same exemplar, or be too short.
 
     kept  whether the newest exemplar was made of them
     """
 
-    heard: tuple[tuple[Window, Embedding], ...]
+    windows: tuple[tuple[Window, Embedding], ...]
     kept: bool
 
     def continued_by(self, windows: Sequence[Window]) -> bool:
-        """Whether these windows share sound with them."""
-        if not (self.heard and windows):
+        """Whether these windows share audio with them."""
+        if not (self.windows and windows):
             return False
-        return self.heard[0][0].start <= windows[0].start < self.heard[-1][0].end
+        return self.windows[0][0].start <= windows[0].start < self.windows[-1][0].end
 
 
-_NOTHING = _Open((), kept=False)
+_NO_PARTIAL_CHUNK = _PartialChunk((), kept=False)
 
 
 class Enrolment:
-    """One enrolment. One thread at a time."""
+    """One enrolment. Not thread-safe."""
 
     def __init__(
         self,
@@ -88,13 +87,13 @@ class Enrolment:
         min_agreement: float = MIN_AGREEMENT,
     ) -> None:
         """
-        existing    the profile of that name; None if there is none, or none that can be used
-        owner_uid   whose voice it is; an existing owner is kept if this is None, and always with `add`
+        existing    the profile of that name; None if there is none, or only an unusable one
+        owner_uid   the user whose voice it is; an existing owner is kept if this is None, and always with `add`
         min_speech  seconds of net speech below which a take is `too_short`
-        min_agreement  cosine that takes must have with one another, if `enroll.min_agreement` leaves it to the model
+        min_agreement  cosine that takes must have with each other, unless `enroll.min_agreement` is configured
 
         Raises `UsageError` (`invalid_name`, `invalid_condition`, `usage`), `StorageError` (`already_enrolled` with
-        `new`, `wrong_model` with `add`), `NotEnrolledError` (`add` with nobody there).
+        `new`, `wrong_model` with `add`), `NotEnrolledError` (`add` without a profile).
         """
         self.name = check_name(name)
         self.condition = check_condition(condition)
@@ -102,88 +101,88 @@ class Enrolment:
         self._model = model
         self._config = config
         self._owner_uid = owner_uid
-        own = config.min_agreement
-        self._limits = Limits(config, min_speech, min_agreement if own is None else own)
+        configured = config.min_agreement
+        self._limits = TakeLimits(config, min_speech, min_agreement if configured is None else configured)
         self._existing = existing
         if existing is not None and name_key(existing.name) != name_key(self.name):
             raise ValueError(f"{existing.name!r} is not the profile of {self.name!r}")
         if existing is not None and self.mode is EnrolMode.NEW:
             raise StorageError(f"{existing.name!r} is already enrolled: add to it or replace it", "already_enrolled")
         if existing is None and self.mode is EnrolMode.ADD:
-            raise NotEnrolledError(f"nobody is enrolled as {self.name!r}: enrol without adding first")
+            raise NotEnrolledError(f"nobody is enrolled as {self.name!r}: enrol without `add` first")
         self._kept: tuple[Exemplar, ...] = ()
         if existing is not None and self.mode is EnrolMode.ADD:
             check_model(existing, model)
             self._kept = existing.exemplars
         self._new: list[Exemplar] = []
         self._refused: Counter[str] = Counter()
-        self._open = _NOTHING
+        self._partial = _NO_PARTIAL_CHUNK
 
     @property
     def exemplars(self) -> int:
-        """How many the profile would have now."""
+        """Number of exemplars so far."""
         return len(self._kept) + len(self._new)
 
     @property
     def exemplars_needed(self) -> int:
-        """How many it must have: as configured, and with `add` at least one more than before."""
+        """Number required: as configured, and with `add` at least one more than before."""
         return min(max(self._config.exemplars, len(self._kept) + 1), MAX_EXEMPLARS)
 
     @property
     def net_speech(self) -> float:
-        """Seconds of speech behind all exemplars."""
+        """Seconds of speech of all exemplars so far."""
         return sum(exemplar.net_speech for exemplar in (*self._kept, *self._new))
 
     @property
     def net_speech_needed(self) -> float:
-        """Seconds."""
+        """Seconds of speech required."""
         return self._config.speech
 
     @property
     def complete(self) -> bool:
-        """Whether `finish` gives a profile. Further takes are welcome while there is room."""
+        """Whether `finish` returns a profile. Further takes are accepted while there is room."""
         enough = self.net_speech >= self.net_speech_needed and self.exemplars >= self.exemplars_needed
         return enough and bool(self._new)
 
     def take(
-        self, windows: Sequence[Window], embeddings: Sequence[Embedding], spoilt: Sequence[str] = ()
+        self, windows: Sequence[Window], embeddings: Sequence[Embedding], gate_refusals: Sequence[str] = ()
     ) -> TakeVerdict:
-        """Judges one utterance, or one recording, and keeps it if it is good.
+        """Judge one utterance or recording, and keep it if it is good.
 
-        windows, embeddings  all that it was cut into, in order; as many of one as of the other
-        spoilt  of each window that did not pass the gate before the model: why
+        windows, embeddings  its windows in order, and an embedding of each
+        gate_refusals        the reason codes of its windows that did not pass the quality gate
 
         Raises `ModelError`, reason `wrong_model`, for embeddings of another model.
         """
         if any(embedding.model != self._model for embedding in embeddings):
-            raise ModelError(f"embeddings of another model than {self._model} at enrolment", "wrong_model")
-        heard = tuple(zip(windows, embeddings, strict=True))
-        before = self._open if self._open.continued_by(windows) else _NOTHING
-        whole = (*before.heard, *heard)
-        take = pieces([window for window, _ in whole], [embedding for _, embedding in whole])
-        measured = quality(take) if take else None
-        if len(spoilt) > len(windows):
-            return self.refuse(Counter(spoilt).most_common(1)[0][0], measured)
+            raise ModelError(f"enrolment got embeddings of another model than {self._model}", "wrong_model")
+        before = self._partial if self._partial.continued_by(windows) else _NO_PARTIAL_CHUNK
+        all_windows = (*before.windows, *zip(windows, embeddings, strict=True))
+        take = counted_windows([window for window, _ in all_windows], [embedding for _, embedding in all_windows])
+        measured = take_quality(take) if take else None
+        if len(gate_refusals) > len(windows):
+            return self.refuse(Counter(gate_refusals).most_common(1)[0][0], measured)
         others = self._new[:-1] if before.kept else self._new
-        full = self.exemplars >= MAX_EXEMPLARS and not self._may_fold()
-        reason = "profile_full" if full else refusal(take, measured, by_condition((*self._kept, *others)), self._limits)
+        full = self.exemplars >= MAX_EXEMPLARS and not self._may_merge()
+        known = _vectors_by_condition((*self._kept, *others))
+        reason = "profile_full" if full else refusal_reason(take, measured, known, self._limits)
         if reason is not None:
-            self._open = _Open(whole, kept=False) if reason == "too_short" else self._open
+            self._partial = _PartialChunk(all_windows, kept=False) if reason == "too_short" else self._partial
             return self.refuse(reason, measured)
         self._new = list(others)
         found = chunks(take)
         left_out = sum(not self._keep(chunk) for chunk in found)
-        goes_on = len(self._new) == len(others) + 1 and found[0].net_speech < LEAST_OF_CHUNK
-        self._open = _Open(whole, kept=True) if goes_on else _NOTHING
-        return self._verdict(None, self._remarks(measured, spoilt, left_out), measured)
+        goes_on = len(self._new) == len(others) + 1 and found[0].net_speech < MIN_CHUNK_SPEECH
+        self._partial = _PartialChunk(all_windows, kept=True) if goes_on else _NO_PARTIAL_CHUNK
+        return self._verdict(None, self._remarks(measured, gate_refusals, left_out), measured)
 
     def refuse(self, reason: str, measured: Quality | None) -> TakeVerdict:
-        """A take that is not kept, for this reason (`ADVICE`): nothing of it passed the gate before the model."""
+        """Refuse a take for this reason, one of `ADVICE`; also used if none of its windows passed the quality gate."""
         self._refused[reason] += 1
         return self._verdict(reason, ADVICE[reason], measured)
 
     def finish(self) -> Profile:
-        """The profile, to be added to the store, or to replace the existing one with.
+        """Return the profile, to be added to the store or to replace the existing one.
 
         Raises `AudioError`, reason `not_enough_speech`; the message says what is missing and why takes were refused.
         """
@@ -208,7 +207,7 @@ class Enrolment:
         )
 
     def summary(self) -> str:
-        """For a person: "8.2 s of 20 s speech, 2 of 5 exemplars; 1 take refused (clipped)"."""
+        """Return the progress as text: "8.2 s of 20 s speech, 2 of 5 exemplars; 1 take refused (clipped)"."""
         progress = (
             f"{self.net_speech:.1f} s of {self.net_speech_needed:g} s speech, "
             f"{self.exemplars} of {self.exemplars_needed} exemplars"
@@ -234,27 +233,27 @@ class Enrolment:
             complete=self.complete,
         )
 
-    def _remarks(self, measured: Quality | None, spoilt: Sequence[str], left_out: int) -> str | None:
-        """What there is to say of an accepted take."""
-        remarks = [f"A part of it was left out. {ADVICE[reason]}" for reason in sorted(set(spoilt))]
+    def _remarks(self, measured: Quality | None, gate_refusals: Sequence[str], left_out: int) -> str | None:
+        """Return the advice for an accepted take."""
+        remarks = [f"A part of it was left out. {ADVICE[reason]}" for reason in sorted(set(gate_refusals))]
         if left_out:
             remarks.append(f"The profile is full: {_count(left_out, 'exemplar')} of this take left out.")
         if measured is not None and "narrow_band" in flags(measured) and self.condition == DEFAULT_CONDITION:
             remarks.append(NARROW_BAND)
         return " ".join(remarks) or None
 
-    def _may_fold(self) -> bool:
-        """Whether a full profile still takes speech: it has too little, and exemplars of this enrolment to hold it."""
+    def _may_merge(self) -> bool:
+        """Whether new speech may be merged into exemplars of this enrolment: only while there is too little speech."""
         return bool(self._new) and not self.net_speech >= self.net_speech_needed
 
     def _keep(self, chunk: Chunk) -> bool:
-        """Makes the chunk an exemplar, or a part of the one with the least speech; False if there is no room."""
+        """Make the chunk an exemplar, or merge it into the one with the least speech. False if there is no room."""
         if self.exemplars < MAX_EXEMPLARS:
             self._new.append(self._exemplar(chunk))
             return True
-        if not self._may_fold():
+        if not self._may_merge():
             return False
-        # Many short takes fill the profile before they amount to enough speech; without this it could never complete.
+        # Many short takes fill the profile before there is enough speech; without this it could never be complete.
         least = min(range(len(self._new)), key=lambda index: self._new[index].net_speech)
         old = self._new[least]
         merged = Chunk(
@@ -270,8 +269,8 @@ class Enrolment:
         return Exemplar(chunk.vector, round(chunk.net_speech, 3), snr, self.condition, timestamp())
 
 
-def by_condition(exemplars: Iterable[Exemplar]) -> list[list[Vector]]:
-    """The vectors of each condition together."""
+def _vectors_by_condition(exemplars: Iterable[Exemplar]) -> list[list[Vector]]:
+    """Return the vectors, one list per condition."""
     found: dict[str, list[Vector]] = {}
     for exemplar in exemplars:
         found.setdefault(exemplar.condition, []).append(exemplar.vector)

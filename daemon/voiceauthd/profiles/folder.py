@@ -1,7 +1,7 @@
-"""A private folder of small files that are either old or new, never half: what the store stands on.
+"""A private, locked folder of small files that are replaced atomically: the file layer of the profile store.
 
-Every call opens the folder again, checks that nobody else may write in it, and works through that descriptor, so
-that neither a link nor a folder that was swapped meanwhile can lead it astray. Nothing here knows what a profile is.
+Every call opens the folder again, checks that nobody else can write in it, and works through that descriptor, so that
+neither a symbolic link nor a folder replaced in the meantime can redirect it. Nothing here knows what a profile is.
 """
 
 from __future__ import annotations
@@ -9,59 +9,64 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
-import re
-import secrets
 import shlex
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from voiceauthd.atomic_file import (
+    NotDurableError,
+    remove_file_at,
+    remove_temporaries,
+    temporary_name,
+    write_file_at,
+)
 from voiceauthd.errors import StorageError
 
-LOCK = ".lock"
+LOCK_FILE = ".lock"
 
 LOCK_TIMEOUT = 5.0
 """Seconds. A writer holds the lock for some milliseconds; one that holds it longer than this is stuck."""
 
-LOCK_POLL = 0.01
+LOCK_POLL_INTERVAL = 0.01
 """Seconds. `flock` has no timeout of its own."""
 
-FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+DISK_FULL_ERRORS = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
-class Kind(NamedTuple):
+class FolderKind(NamedTuple):
     """What a folder is for.
 
-    what     what it is called in messages
-    setting  the key of the configuration that names it
-    lock     the file that is locked; None to lock the folder itself, where others keep files, too
-    prefix   of the files that are being written
-    root     it may also belong to root
+    what          what messages call it
+    setting       the configuration key that names it
+    lock          the file that is locked; None to lock the folder itself, where others keep files, too
+    prefix        of temporary files
+    root_may_own  whether it may also belong to root
     """
 
     what: str
     setting: str
     lock: str | None
     prefix: str
-    root: bool
+    root_may_own: bool
 
 
-PROFILES = Kind("profile folder", "profiles", LOCK, ".voiceauthd-", root=False)
+PROFILES = FolderKind("profile folder", "profiles", LOCK_FILE, ".voiceauthd-", root_may_own=False)
 
-STATE = Kind("state folder", "state", None, ".voiceauthd-key-", root=True)
-"""Where the key file lies, and what others keep beside it."""
+STATE = FolderKind("state folder", "state", None, ".voiceauthd-key-", root_may_own=True)
+"""The folder of the key file, which holds other files, too."""
 
 
 @contextmanager
-def locked_folder(folder: Path, kind: Kind = PROFILES) -> Iterator[int]:
-    """A descriptor of the folder while no other process, and no other thread, works in it.
+def locked_folder(folder: Path, kind: FolderKind = PROFILES) -> Iterator[int]:
+    """Hold the folder's lock, against other processes and other threads; yields a descriptor of the folder.
 
-    Makes the folder (0700) if it is not there. Removes what a writer that was killed has left.
+    Makes the folder (0700) if it does not exist. Removes the temporary files of a writer that was killed.
     Raises `StorageError`: `unsafe_folder`, `unreadable`, `locked`.
     """
     try:
@@ -85,15 +90,15 @@ def locked_folder(folder: Path, kind: Kind = PROFILES) -> Iterator[int]:
 
 
 def list_folder(folder: int) -> list[str]:
-    """The names of everything in the folder, in no order. Raises `StorageError`, reason `unreadable`."""
+    """Return the names of all entries, unordered. Raises `StorageError`, reason `unreadable`."""
     try:
         return os.listdir(folder)
     except OSError as error:
-        raise StorageError(f"the folder cannot be read ({error.strerror})", "unreadable") from error
+        raise _unreadable_folder(error) from error
 
 
 def read_file(folder: int, name: str, limit: int) -> bytes:
-    """The content of a file in the folder. Follows no link and waits for no pipe.
+    """Return the content of a file in the folder. Follows no symbolic link and does not wait for a pipe.
 
     Raises `StorageError`: `not_a_file`, `unsafe_permissions`, `too_large` (more than `limit` bytes), `unreadable`.
     """
@@ -102,7 +107,7 @@ def read_file(folder: int, name: str, limit: int) -> bytes:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise StorageError(
-                f"{name} is a link, which is not followed: put the file itself there", "not_a_file"
+                f"{name} is a symbolic link, which is not followed: put the file itself there", "not_a_file"
             ) from error
         raise StorageError(f"{name} cannot be read ({error.strerror})", "unreadable") from error
     try:
@@ -114,36 +119,46 @@ def read_file(folder: int, name: str, limit: int) -> bytes:
         os.close(file)
 
 
-def write_file(folder: int, name: str, data: bytes, kind: Kind = PROFILES) -> None:
-    """Puts a file (0600) in the folder, or in the place of the one that is there, and waits until it is on the disk.
+def write_file(folder: int, name: str, data: bytes, kind: FolderKind = PROFILES) -> None:
+    """Write or replace a file (0600) in the folder, and return when it is on the disk.
 
-    Raises `StorageError`: `disk_full` or `write_failed`, with what was there before whole; `not_durable` if the file is
+    Raises `StorageError`: `disk_full` or `write_failed` with the old file unchanged; `not_durable` if the new file is
     in place but the folder could not be flushed.
     """
-    temporary = f"{kind.prefix}{secrets.token_hex(16)}.tmp"
     try:
-        _write_new(folder, temporary, data)
-        os.rename(temporary, name, src_dir_fd=folder, dst_dir_fd=folder)
+        write_file_at(folder, name, data, temporary=temporary_name(kind.prefix))
+    except NotDurableError as error:
+        raise _not_durable(name, error) from error
     except OSError as error:
-        with suppress(OSError):
-            os.unlink(temporary, dir_fd=folder)
-        kept = "what was there before is unchanged"
-        if error.errno in FULL:
+        unchanged = "what was there before is unchanged"
+        if error.errno in DISK_FULL_ERRORS:
             raise StorageError(
-                f"{name} was not written, the disk is full ({error.strerror}); {kept}: free some space and try again",
+                f"{name} was not written, the disk is full ({error.strerror}); {unchanged}: free some space and try "
+                "again",
                 "disk_full",
             ) from error
-        raise StorageError(f"{name} was not written ({error.strerror}); {kept}", "write_failed") from error
-    _flush(folder, name)
+        raise StorageError(f"{name} was not written ({error.strerror}); {unchanged}", "write_failed") from error
 
 
 def remove_file(folder: int, name: str) -> None:
-    """Removes a file, or a link itself, for good. Raises `StorageError`: `write_failed`, `not_durable`."""
+    """Remove a file, or a symbolic link itself, and return when that is on the disk.
+
+    Raises `StorageError`: `write_failed`, `not_durable`.
+    """
     try:
-        os.unlink(name, dir_fd=folder)
+        remove_file_at(folder, name)
+    except NotDurableError as error:
+        raise _not_durable(name, error) from error
     except OSError as error:
         raise StorageError(f"{name} was not removed ({error.strerror})", "write_failed") from error
-    _flush(folder, name)
+
+
+def _not_durable(name: str, error: OSError) -> StorageError:
+    return StorageError(f"{name} is changed, but may be back after a power cut ({error.strerror})", "not_durable")
+
+
+def _unreadable_folder(error: OSError) -> StorageError:
+    return StorageError(f"the folder cannot be read ({error.strerror})", "unreadable")
 
 
 def _open_folder(folder: Path) -> int:
@@ -156,15 +171,15 @@ def _open_folder(folder: Path) -> int:
 
 
 def _make(folder: Path) -> None:
-    """0700, and so are the folders on the way to it that are not there: `mkdir -p` would leave those to the umask."""
+    """Make the folder and the missing ones above it, all 0700: `mkdir -p` would leave those above to the umask."""
     missing = [folder, *(parent for parent in folder.parents if not parent.exists())]
     for each in reversed(missing):
         each.mkdir(mode=0o700, exist_ok=True)
 
 
-def _check_owner(descriptor: int, folder: Path, kind: Kind) -> None:
+def _check_owner(descriptor: int, folder: Path, kind: FolderKind) -> None:
     status = os.fstat(descriptor)
-    if status.st_uid != os.geteuid() and not (kind.root and status.st_uid == 0):
+    if status.st_uid != os.geteuid() and not (kind.root_may_own and status.st_uid == 0):
         raise StorageError(
             f"the {kind.what} {folder} belongs to user {status.st_uid}, and this is user {os.geteuid()}: run as "
             f"that user, or name another folder with `{kind.setting}`",
@@ -178,9 +193,9 @@ def _check_owner(descriptor: int, folder: Path, kind: Kind) -> None:
         )
 
 
-def _lock(descriptor: int, folder: Path, kind: Kind) -> int:
-    """The descriptor that holds the lock; closing it gives the lock back. Its own for each call: threads too exclude
-    one another."""
+def _lock(descriptor: int, folder: Path, kind: FolderKind) -> int:
+    """Return the descriptor that holds the lock until it is closed. A new one for each call, so that threads exclude
+    each other, too."""
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     flags |= os.O_RDONLY | os.O_DIRECTORY if kind.lock is None else os.O_RDWR | os.O_CREAT
     try:
@@ -193,7 +208,7 @@ def _lock(descriptor: int, folder: Path, kind: Kind) -> int:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             if error.errno == errno.EWOULDBLOCK and time.monotonic() < deadline:
-                time.sleep(LOCK_POLL)
+                time.sleep(LOCK_POLL_INTERVAL)
                 continue
             os.close(lock)
             raise StorageError(
@@ -202,12 +217,11 @@ def _lock(descriptor: int, folder: Path, kind: Kind) -> int:
         return lock
 
 
-def _remove_temporaries(folder: int, kind: Kind) -> None:
-    left = re.compile(rf"\A{re.escape(kind.prefix)}[0-9a-f]{{32}}\.tmp\Z")
-    for entry in list_folder(folder):
-        if left.match(entry):
-            with suppress(OSError):
-                os.unlink(entry, dir_fd=folder)
+def _remove_temporaries(folder: int, kind: FolderKind) -> None:
+    try:
+        remove_temporaries(folder, kind.prefix)
+    except OSError as error:
+        raise _unreadable_folder(error) from error
 
 
 def _check_file(status: os.stat_result, name: str, limit: int) -> None:
@@ -224,37 +238,14 @@ def _check_file(status: os.stat_result, name: str, limit: int) -> None:
             "unsafe_permissions",
         )
     if status.st_size > limit:
-        raise StorageError(f"{name} has {status.st_size} bytes; at most {limit} are read", "too_large")
+        raise StorageError(f"{name} has {status.st_size} bytes; the maximum is {limit}", "too_large")
 
 
 def _read_all(file: int, limit: int) -> bytes:
+    """Read one byte more than `limit` at most: a longer file is found by its parser's own limit."""
     parts = []
     left = limit + 1
     while left > 0 and (part := os.read(file, left)):
         parts.append(part)
         left -= len(part)
     return b"".join(parts)
-
-
-def _write_new(folder: int, name: str, data: bytes) -> None:
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-    file = os.open(name, flags, 0o600, dir_fd=folder)
-    try:
-        rest = memoryview(data)
-        while rest:  # a disk that fills up may take a part first, and refuse the rest at the next call
-            rest = rest[os.write(file, rest) :]
-        os.fsync(file)
-    except BaseException:
-        with suppress(OSError):
-            os.close(file)
-        raise
-    os.close(file)  # some file systems report a full disk only here
-
-
-def _flush(folder: int, name: str) -> None:
-    try:
-        os.fsync(folder)
-    except OSError as error:
-        raise StorageError(
-            f"{name} is changed, but may be back after a power cut ({error.strerror})", "not_durable"
-        ) from error

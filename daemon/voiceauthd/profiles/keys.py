@@ -1,12 +1,12 @@
-"""The keys that profiles are sealed with: where they come from, and how they are kept.
+"""The keys that profiles are sealed with: where they come from, and how they are stored.
 
     voiceauthd-key-1 BASE64-OF-32-BYTES ID
 
-A line a key. The first one seals; the others are there to read what was sealed before. The id is a hash of the key, so
-it may be told to anybody; it also finds a key that was mistyped. It may be left out of a line that is made by hand.
+One key per line. The first one seals; the others open what was sealed earlier. The id is a hash of the key, so it is
+not secret; it also detects a mistyped key. It may be omitted from a line written by hand.
 
-The keys are a systemd credential if there is one, else a file that is made at the first start. Never both: if the file
-counted beside a credential, whoever can write the disk could bring a key along with the profiles sealed with it.
+The keys are a systemd credential if there is one, otherwise a file that is made at the first start. Never both: if the
+file were used beside a credential, an attacker who can write to the disk could add a key and profiles sealed with it.
 """
 
 from __future__ import annotations
@@ -31,24 +31,25 @@ from voiceauthd.profiles.folder import STATE, locked_folder, write_file
 log = logging.getLogger(__name__)
 
 KEY_FILE = "profiles.key"
-"""In the state folder; and the name of the credential."""
+"""Name of the file in the state folder, and of the credential."""
 
-WORD = "voiceauthd-key-1"
+KEY_WORD = "voiceauthd-key-1"
+"""First word of each line."""
 
 ID_DIGITS = 16
-"""Hexadecimal: 64 bits of a hash tell any number of keys apart that a machine will ever have."""
+"""Hexadecimal digits, 64 bits of the hash."""
 
 MAX_BYTES = 64 * 1024
-"""Of a key file. A key takes 79 bytes, and there are more than two only after rekeying has failed."""
+"""Maximum size of a key file. A key takes 79 bytes, and there are more than two only after a failed rekey."""
 
-SEEN_BY_OTHERS = stat.S_IRWXO
+ACCESSIBLE_TO_OTHERS = stat.S_IRWXO
 
 WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One key. What is printed of it is the id, never the secret."""
+    """One key. Only the id is ever printed."""
 
     secret: bytes = field(repr=False)
     id: str = field(init=False)
@@ -61,7 +62,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class KeySource:
-    """Where keys are kept. A credential is never written."""
+    """Where keys are stored. A credential is never written."""
 
     path: Path
     credential: bool = False
@@ -72,12 +73,12 @@ class KeySource:
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """The keys at hand.
+    """The available keys.
 
-    current  seals
-    others   only read what was sealed with them
-    source   where they were read; None for keys that are in memory alone
-    made     the file was not there, and was made just now
+    current  seals and opens
+    others   only open what was sealed with them
+    source   where they were read; None for keys in memory only
+    made     whether the file did not exist and was made by this call
     """
 
     current: Key
@@ -86,38 +87,38 @@ class Keys:
     made: bool = field(default=False, compare=False)
 
     def all(self) -> tuple[Key, ...]:
-        """The current one first."""
+        """Return all keys, the current one first."""
         return (self.current, *self.others)
 
     def find(self, key_id: str) -> Key | None:
-        """The key of that id."""
+        """Return the key with this id."""
         return next((key for key in self.all() if key.id == key_id), None)
 
-    def again(self) -> Keys:
-        """As they are now where they are kept. Raises `StorageError` as `load_keys` does, and `no_key` if the file has
-        gone: none is made in its place, as this process still knows the keys."""
+    def reload(self) -> Keys:
+        """Read the keys again. Raises `StorageError` as `load_keys` does, and `no_key` if the file is missing: no new
+        one is made, because this process still knows the keys."""
         if self.source is None:
             return self
         found = _read(self.source)
         if found is None:
             raise StorageError(
-                f"{self.source} has gone, and profiles would be lost with it: put it back, or let "
-                "`voiceauth profiles rekey` write a new one while the daemon still knows the old keys",
+                f"{self.source} is missing, and profiles would be lost without it: restore it, or run "
+                "`voiceauth profiles rekey` to write a new one while the daemon still knows the old keys",
                 "no_key",
             )
         return found
 
     def with_current(self, key: Key) -> Keys:
-        """These, and before them `key`."""
+        """Return these keys with `key` as the current one."""
         return dataclasses.replace(self, current=key, others=tuple(each for each in self.all() if each != key))
 
     def only(self, ids: Iterable[str]) -> Keys:
-        """The current one, and of the others those of these ids."""
+        """Return the current key, and those of the others that have one of these ids."""
         wanted = set(ids)
         return dataclasses.replace(self, others=tuple(key for key in self.others if key.id in wanted))
 
     def write(self) -> None:
-        """Puts them where they are kept, in the place of what is there, whole or not at all.
+        """Replace the stored keys atomically.
 
         Raises `StorageError`: `disk_full`, `write_failed`, `not_durable`, `unsafe_folder`.
         """
@@ -130,16 +131,16 @@ class Keys:
 
 
 def new_key() -> Key:
-    """From the system's random source."""
+    """Return a key from the system's random source."""
     return Key(secrets.token_bytes(KEY_BYTES))
 
 
 def load_keys(file: Path, environment: Mapping[str, str] | None = None) -> Keys:
-    """The keys of this machine: the credential `profiles.key`, if systemd gives one, else `file`, which is made if it
-    is not there. A file that cannot be used is never overwritten.
+    """Return the keys of this machine: those in the credential `profiles.key` if systemd provides it, otherwise those
+    in `file`, which is made if it does not exist. An unusable file is never overwritten.
 
-    Raises `StorageError`: `bad_key` (torn, or no key file), `unsafe_key` (others may see or change it), `unreadable`,
-    `unsafe_folder`, and as `write_file` does.
+    Raises `StorageError`: `bad_key` (damaged, or not a key file), `unsafe_key` (others can read or change it),
+    `unreadable`, `unsafe_folder`, and as `write_file` does.
     """
     environment = os.environ if environment is None else environment
     if given := environment.get("CREDENTIALS_DIRECTORY"):
@@ -153,7 +154,7 @@ def load_keys(file: Path, environment: Mapping[str, str] | None = None) -> Keys:
             return found
         made = Keys(new_key(), source=source, made=True)
         write_file(folder, file.name, _encode(made), STATE)
-    log.warning("made the key %s in %s: keep a copy, no profile can be read without it", made.current.id, source)
+    log.warning("made the key %s in %s: keep a copy; no profile can be read without it", made.current.id, source)
     return made
 
 
@@ -162,7 +163,7 @@ def _id_of(secret: bytes) -> str:
 
 
 def _encode(keys: Keys) -> bytes:
-    lines = (f"{WORD} {base64.b64encode(key.secret).decode()} {key.id}\n" for key in keys.all())
+    lines = (f"{KEY_WORD} {base64.b64encode(key.secret).decode()} {key.id}\n" for key in keys.all())
     return "".join(lines).encode()
 
 
@@ -171,9 +172,9 @@ def _decode(data: bytes, source: KeySource) -> Keys:
     for number, line in enumerate(data.decode("ascii", "replace").splitlines(), 1):
         if not line.strip():
             continue
-        key = _key_of(line.split())
+        key = _parse_key(line.split())
         if key is None:
-            raise _unusable(f"is torn or no key file (line {number})", source)
+            raise _unusable(f"is damaged or is not a key file (line {number})", source)
         if key not in keys:
             keys.append(key)
     if not keys:
@@ -181,8 +182,8 @@ def _decode(data: bytes, source: KeySource) -> Keys:
     return Keys(keys[0], tuple(keys[1:]), source)
 
 
-def _key_of(words: list[str]) -> Key | None:
-    if not 2 <= len(words) <= 3 or words[0] != WORD:
+def _parse_key(words: list[str]) -> Key | None:
+    if not 2 <= len(words) <= 3 or words[0] != KEY_WORD:
         return None
     try:
         key = Key(base64.b64decode(words[1], validate=True))
@@ -192,12 +193,12 @@ def _key_of(words: list[str]) -> Key | None:
 
 
 def _unusable(problem: str, source: KeySource) -> StorageError:
-    way_out = "" if source.credential else ", or move it away, and import or enrol everybody again: a new one is made"
-    return StorageError(f"{source} {problem}: put it back from a copy{way_out}", "bad_key")
+    otherwise = "" if source.credential else ", or move it away (a new one is made) and import or enrol everybody again"
+    return StorageError(f"{source} {problem}: restore it from a copy{otherwise}", "bad_key")
 
 
 def _read(source: KeySource) -> Keys | None:
-    """None if there is nothing of that name."""
+    """Return the stored keys; None if the file does not exist."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         file = os.open(source.path, flags)
@@ -224,8 +225,8 @@ def _unreadable(source: KeySource, error: OSError) -> StorageError:
 
 
 def _check(status: os.stat_result, source: KeySource) -> None:
-    """A credential may belong to root, and be lent to the service's user by an access list, which shows as the group's
-    right to read."""
+    """Check type, owner and mode. A credential may belong to root and be readable for the service's user through an
+    access control list, which appears as the group's right to read."""
     if not stat.S_ISREG(status.st_mode):
         raise StorageError(f"{source} is not a file: put the key file itself there", "unsafe_key")
     owners = {os.geteuid(), 0} if source.credential else {os.geteuid()}
@@ -235,10 +236,10 @@ def _check(status: os.stat_result, source: KeySource) -> None:
             "keys in it are yours",
             "unsafe_key",
         )
-    forbidden = WRITABLE_BY_OTHERS | SEEN_BY_OTHERS | (0 if source.credential else stat.S_IRWXG)
+    forbidden = WRITABLE_BY_OTHERS | ACCESSIBLE_TO_OTHERS | (0 if source.credential else stat.S_IRWXG)
     if status.st_mode & forbidden:
         raise StorageError(
-            f"{source} can be seen or changed by others (mode {stat.S_IMODE(status.st_mode):04o}): run "
+            f"{source} can be read or changed by others (mode {stat.S_IMODE(status.st_mode):04o}): run "
             f"`chmod 0600 {shlex.quote(str(source.path))}`, and then `voiceauth profiles rekey`: the key may be known",
             "unsafe_key",
         )

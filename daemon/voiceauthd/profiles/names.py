@@ -1,7 +1,7 @@
-"""What a person may be called, and the name of the file that holds their profile.
+"""Names of enrolled people: which are valid, when two are the same, and the file name of a profile.
 
-Names come from clients over the socket and from file names, end up in logs, on terminals and in paths, and are
-compared by people's eyes. So: letters of any script, but nothing invisible, and nothing that steers a path or a
+Names come from clients over the socket and from file names, appear in logs, on terminals and in paths, and are compared
+by people. So letters of any script are allowed, but nothing invisible, and nothing that could control a path or a
 terminal.
 """
 
@@ -15,11 +15,10 @@ from voiceauthd.errors import UsageError
 MAX_CHARACTERS = 64
 
 MAX_BYTES = 80
-"""Of UTF-8. Percent-encoding triples it at most, so 240 bytes and `.profile` stay under the 255 that a file name may
-have."""
+"""Of UTF-8. Percent-encoding at most triples it: 240 bytes and `.profile` are below the limit of 255 for file names."""
 
 MAX_CONDITION_BYTES = 32
-"""Of UTF-8. Twenty exemplars must fit into one message with their conditions."""
+"""Of UTF-8. Twenty exemplars with their conditions must fit into one message."""
 
 SUFFIX = ".profile"
 
@@ -28,67 +27,69 @@ FORBIDDEN_CATEGORIES = {
     "Cf": "an invisible format character",
     "Cs": "half of a surrogate pair",
     "Co": "a private-use character",
-    "Cn": "a character that Unicode does not know",
+    "Cn": "a character that is not assigned in Unicode",
     "Zl": "a line separator",
     "Zp": "a paragraph separator",
-    "Zs": "a space other than the plain one",
+    "Zs": "a space other than U+0020",
 }
 
 INVISIBLE = frozenset(
     {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x180F, 0x3164, 0xFFA0}
     | {*range(0x180B, 0x180E), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
 )
-"""Letters and marks that are drawn as nothing (Unicode's Default_Ignorable_Code_Point, outside category Cf): two
-names could differ by one and look the same."""
+"""Letters and marks that are drawn as nothing (Unicode's Default_Ignorable_Code_Point outside category Cf): two names
+could differ only in these and look the same."""
 
-ALLOWED = (
+NAME_RULES = (
     f"a name has 1 to {MAX_CHARACTERS} characters and at most {MAX_BYTES} bytes: letters of any script, digits, "
-    "punctuation but / and \\, single spaces between, no dot or hyphen in front"
+    "punctuation except / and \\, single spaces inside; it does not begin with a dot or hyphen"
 )
 
 
 def check_name(name: str) -> str:
-    """The name in Unicode's composed form (NFC), if somebody may be called that.
+    """Return a valid name in Unicode's composed form (NFC).
 
     Raises `UsageError`, reason `invalid_name`; the message says what is wrong and what is allowed.
     """
     composed, problem = _composed(name, MAX_CHARACTERS, MAX_BYTES)
     if problem is not None:
-        raise UsageError(f"the name {_shown(name)} {problem}: {ALLOWED}", "invalid_name")
+        raise UsageError(f"the name {_shown(name)} {problem}: {NAME_RULES}", "invalid_name")
     return composed
 
 
 def check_condition(condition: str) -> str:
-    """The condition of an exemplar ("default", "headset") in composed form (NFC); the rules of a name, but shorter.
+    """Return a valid condition ("default", "headset") in composed form (NFC). The rules are those of a name, but the
+    maximum length is smaller.
 
     Raises `UsageError`, reason `invalid_condition`.
     """
     composed, problem = _composed(condition, MAX_CONDITION_BYTES, MAX_CONDITION_BYTES)
     if problem is not None:
         raise UsageError(
-            f"the condition {_shown(condition)} {problem}: a condition is a word or a few, such as default, headset, "
-            f"far-field or whisper, of at most {MAX_CONDITION_BYTES} bytes",
+            f"the condition {_shown(condition)} {problem}: a condition is one or a few words, such as default, "
+            f"headset, far-field or whisper, of at most {MAX_CONDITION_BYTES} bytes",
             "invalid_condition",
         )
     return composed
 
 
 def name_key(name: str) -> str:
-    """What two names must differ in to be two names: without case and compatibility forms.
+    """Return the comparison key of a name: two names with the same key are the same name.
 
-    Unicode's compatibility caseless matching (The Unicode Standard, section 3.13, D146), in composed form.
+    Case and compatibility forms are ignored: Unicode's compatibility caseless matching (The Unicode Standard, section
+    3.13, D146), in composed form.
     """
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFD", name).casefold())
     return unicodedata.normalize("NFKC", folded.casefold())
 
 
 def file_name(name: str) -> str:
-    """The file of `name`, which `check_name` has passed: percent-encoded UTF-8 (RFC 3986), ASCII only."""
+    """Return the file name for a valid name: percent-encoded UTF-8 (RFC 3986), ASCII only."""
     return quote(name, safe="") + SUFFIX
 
 
 def name_of_file(entry: str) -> str | None:
-    """The name whose file this is; None for a file that the store would not have written."""
+    """Return the name of the person in a file name; None for a file that the store would not have written."""
     if not entry.endswith(SUFFIX):
         return None
     try:
@@ -99,8 +100,8 @@ def name_of_file(entry: str) -> str | None:
 
 
 def _composed(text: str, characters: int, octets: int) -> tuple[str, str | None]:
-    """The text in NFC, and what is wrong with it, if anything."""
-    # A composed character has four decomposed ones at most; without this, normalising a long one costs its square.
+    """Return the text in NFC, and what is wrong with it; None if nothing is."""
+    # A composed character has at most four decomposed ones. Normalising a long text takes quadratic time.
     if len(text) > 4 * characters:
         return text, "is too long"
     composed = unicodedata.normalize("NFC", text)
@@ -133,5 +134,5 @@ def _wrong_shape(text: str) -> str | None:
 
 
 def _shown(text: str) -> str:
-    """For a message: escaped, and no longer than a line bears."""
+    """Return the text escaped and shortened for a message."""
     return repr(text if len(text) <= 40 else text[:40] + "…")

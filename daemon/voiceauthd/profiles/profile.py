@@ -1,4 +1,4 @@
-"""A person's voice as enrolled: the exemplars, and what is known of each."""
+"""The enrolled voice of a person: the exemplars, and what is known about each."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from datetime import UTC, datetime
 from voiceauthd.embed.embedding import ModelId, Vector
 
 MAX_EXEMPLARS = 20
-"""More exemplars than this add little, and a profile must travel in one message of 64 KiB."""
+"""More exemplars add little, and a profile must fit into one message of 64 KiB."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Exemplar:
-    """What was said between two pauses at enrolment, or a sentence's worth of it; see take.py.
+    """The embedding of about a sentence of enrolment speech; see take.py.
 
     vector      shape (dimension,), length 1
-    net_speech  seconds of speech behind it
-    snr_db      of its speech; None if no noise was heard
-    condition   what the person called it: "default", "headset", "far-field", "whisper"
+    net_speech  seconds of speech that it is made of
+    snr_db      SNR of that speech; None if no noise was measured
+    condition   label chosen by the person: "default", "headset", "far-field", "whisper"
     recorded    ISO 8601, UTC
     """
 
@@ -32,11 +32,11 @@ class Exemplar:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Profile:
-    """Somebody's exemplars. All belong to `model`.
+    """The exemplars of one person, all of one model.
 
-    uid         random and constant for life, also across a rename
-    generation  counts the times the profile was written; the higher one is the newer
-    owner_uid   the user whose voice this is; None if no user of this machine
+    uid         random, and constant for the profile's life, also across renames
+    generation  number of times the profile was written: the highest is the newest
+    owner_uid   the user of this machine whose voice this is; None if there is none
     created, updated  ISO 8601, UTC
     """
 
@@ -51,15 +51,15 @@ class Profile:
 
     @property
     def net_speech(self) -> float:
-        """Seconds of speech behind all exemplars."""
+        """Seconds of speech of all exemplars."""
         return sum(exemplar.net_speech for exemplar in self.exemplars)
 
 
 def new_uid() -> str:
-    """128 random bits in hex: what stays the same of a profile when its name does not."""
+    """Return 128 random bits in hexadecimal, which identify a profile across renames."""
     return secrets.token_hex(16)
 
 
 def timestamp() -> str:
-    """Now, in ISO 8601, UTC, to the second."""
+    """Return the current time in ISO 8601, UTC, with a resolution of one second."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

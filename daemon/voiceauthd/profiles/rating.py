@@ -1,7 +1,7 @@
-"""How good is a profile, and what would make it better?
+"""How good a profile is, and what would improve it.
 
-Each condition is compared with by itself, so each is looked at by itself: the grade is that of the condition with the
-most speech, unless another one holds what does not belong together.
+Each condition is compared separately, so each is rated separately: the grade is that of the condition with the most
+speech, lowered if the exemplars of any condition disagree.
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from voiceauthd.profiles.profile import MAX_EXEMPLARS, Exemplar, Profile
 from voiceauthd.profiles.take import mean_snr
 
 GOOD_EXEMPLARS, GOOD_SPEECH = 5, 20.0
-"""What an enrolment asks for unless it is configured otherwise; seconds. Beyond 30 s little is gained."""
+"""The default requirements of an enrolment; seconds. More than 30 s improves little."""
 
 FAIR_EXEMPLARS, FAIR_SPEECH = 3, 10.0
-"""Below them a single bad take weighs too much, and false rejects rise; seconds."""
+"""Below these a single bad take weighs too much, and false rejects increase; seconds."""
 
 GOOD_SNR, FAIR_SNR = 10.0, 6.0
-"""In dB. Recorded noise behind the enrolments of 24 speakers, at a median of 21, 18 and 10 dB as measured here, lowered
-the lowest tenth of the right speakers' cosines (CAM++) from 0.71 to 0.69, 0.69 and 0.67. Under 6 dB takes are refused,
-unless it is configured otherwise."""
+"""In dB. Recorded noise added to the enrolments of 24 speakers, at a measured median of 21, 18 and 10 dB, lowered the
+10th percentile of the target cosines (CAM++) from 0.71 to 0.69, 0.69 and 0.67. Takes below 6 dB are refused by
+default."""
 
-FAIR_AGREEMENT = 0.1
-"""Cosine below the model's threshold. Measured with CAM++ (threshold 0.60): of 57 enrolments of one voice, the exemplar
-that agrees least with the others reaches 0.60 in 96 % and 0.50 in all; an exemplar of somebody else never reaches 0.50
+FAIR_AGREEMENT_MARGIN = 0.1
+"""Cosine below the model's threshold. Measured with CAM++ (threshold 0.60) on 57 enrolments of one voice: the exemplar
+that agrees least with the others reaches 0.60 in 96 % and 0.50 in all; an exemplar of another person never reaches 0.50
 (285 tries)."""
 
 
 class Grade(StrEnum):
-    """POOR will often be wrong, one way or the other."""
+    """A POOR profile often causes false accepts or false rejects."""
 
     GOOD = "good"
     FAIR = "fair"
@@ -43,13 +43,13 @@ class Grade(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Rating:
-    """What there is to say of a profile.
+    """The rating of a profile.
 
     net_speech, exemplars  of all conditions; seconds
-    agreement  cosine: the mean with the others of its condition, of the exemplar that agrees with them least; None if
-               no condition has two, NaN for vectors that are not numbers
-    snr_db     mean of the exemplars, weighted by their speech; None if no noise was ever heard
-    advice     sentences; what matters most comes first. NAME stands for the profile's
+    agreement  mean cosine with the other exemplars of its condition, of the exemplar where this is lowest; None if no
+               condition has two, NaN for vectors that contain NaN
+    snr_db     mean of the exemplars, weighted by their speech; None if no noise was measured
+    advice     sentences, the most important first. NAME stands for the profile's name
     """
 
     grade: Grade
@@ -74,7 +74,7 @@ class _Condition:
 
 
 def rate(profile: Profile, threshold: float) -> Rating:
-    """threshold: the cosine from which the profile's model takes two voices for the same."""
+    """Rate a profile. threshold: the cosine at and above which the profile's model takes two voices for the same."""
     names = dict.fromkeys(exemplar.condition for exemplar in profile.exemplars)
     conditions = [
         _condition(name, [exemplar for exemplar in profile.exemplars if exemplar.condition == name]) for name in names
@@ -107,27 +107,27 @@ def _agreement(exemplars: Sequence[Exemplar]) -> float | None:
 
 def _snr(exemplars: Sequence[Exemplar]) -> float | None:
     mean = mean_snr((exemplar.snr_db, exemplar.net_speech) for exemplar in exemplars)
-    # A mean of equal numbers may come out a rounding below them, and below a limit that each of them reaches.
+    # Rounding may put a mean of equal numbers just below them, and below a limit that each of them reaches.
     return None if mean is None else round(mean, 3)
 
 
 def _grade(conditions: Sequence[_Condition], agreement: float | None, threshold: float) -> Grade:
-    """Every comparison is such that NaN is poor."""
+    """Grade a profile. Every comparison is written so that NaN gives POOR."""
     if not conditions:
         return Grade.POOR
     most = max(conditions, key=lambda condition: condition.net_speech)
 
-    def reaches(exemplars: int, speech: float, snr: float, least: float) -> bool:
+    def reaches(exemplars: int, speech: float, snr: float, min_agreement: float) -> bool:
         return (
             most.exemplars >= exemplars
             and most.net_speech >= speech
             and (most.snr_db is None or most.snr_db >= snr)
-            and (agreement is None or agreement >= least)
+            and (agreement is None or agreement >= min_agreement)
         )
 
     if reaches(GOOD_EXEMPLARS, GOOD_SPEECH, GOOD_SNR, threshold):
         return Grade.GOOD
-    if reaches(FAIR_EXEMPLARS, FAIR_SPEECH, FAIR_SNR, threshold - FAIR_AGREEMENT):
+    if reaches(FAIR_EXEMPLARS, FAIR_SPEECH, FAIR_SNR, threshold - FAIR_AGREEMENT_MARGIN):
         return Grade.FAIR
     return Grade.POOR
 
@@ -135,13 +135,13 @@ def _grade(conditions: Sequence[_Condition], agreement: float | None, threshold:
 def _advice(conditions: Sequence[_Condition], exemplars: int, threshold: float) -> list[str]:
     found = []
     for each in conditions:
-        if each.agreement is not None and not each.agreement >= threshold - FAIR_AGREEMENT:
+        if each.agreement is not None and not each.agreement >= threshold - FAIR_AGREEMENT_MARGIN:
             found.append(
-                f"Takes of the condition {each.name} are too different: one may be somebody else's, or of another "
-                "microphone or room, which is a condition of its own. Start over: voiceauth enroll NAME --replace."
+                f"Takes of the condition {each.name} differ too much: one may be another person's, or from another "
+                "microphone or room, which needs its own condition. Start over: voiceauth enroll NAME --replace."
             )
         elif each.agreement is not None and not each.agreement >= threshold:
-            found.append(f"Takes of the condition {each.name} differ more than is usual: one of them may be a bad one.")
+            found.append(f"Takes of the condition {each.name} differ more than usual: one of them may be bad.")
     for each in conditions:
         found += _more(each, full=exemplars >= MAX_EXEMPLARS)
     for each in conditions:
@@ -152,8 +152,8 @@ def _advice(conditions: Sequence[_Condition], exemplars: int, threshold: float) 
             )
     if len(conditions) == 1 and exemplars < MAX_EXEMPLARS:
         found.append(
-            f"Only the condition {conditions[0].name} is enrolled. If another microphone is used, too, or is spoken to "
-            "from farther away, add that: voiceauth enroll NAME --add --condition far-field."
+            f"Only the condition {conditions[0].name} is enrolled. If another microphone is also used, or from farther "
+            "away, add that: voiceauth enroll NAME --add --condition far-field."
         )
     return found
 

@@ -1,7 +1,7 @@
-"""The store: all profiles of this machine, one file each, and a snapshot of them that never changes under a reader.
+"""The profile store: all profiles of this machine, one file each, and an immutable snapshot of them in memory.
 
-Reads come from the snapshot and never touch the disk. Every write looks at the disk first, keys included, changes one
-file, and takes a new snapshot from the disk, all under one lock that excludes other processes and threads.
+Reads use the snapshot and never touch the disk. Every write first reads the disk, including the keys, then changes one
+file and takes a new snapshot from the disk, all under one lock that excludes other processes and threads.
 """
 
 from __future__ import annotations
@@ -27,9 +27,11 @@ from voiceauthd.profiles.sealed import MAX_BYTES, open_profile, seal_profile
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Snapshot:
-    """What the folder held. Both mappings are by name, in the order of names, and are never changed.
+    """The content of the folder. The mappings are immutable, and in the order of names.
 
-    keys  the name in either mapping that has this `name_key`
+    usable   profiles by name
+    refused  why a profile cannot be used, by name
+    keys     names in either mapping by their `name_key`
     """
 
     usable: Mapping[str, Profile]
@@ -46,21 +48,21 @@ class _Snapshot:
         )
 
     def find(self, name: str) -> str | None:
-        """The enrolled name, usable or refused, that is the same as `name`."""
+        """Return the enrolled name, usable or refused, that counts as the same as `name`."""
         if name in self.usable or name in self.refused:
             return name
         return self.keys.get(name_key(name))
 
 
 class ProfileStore:
-    """The profiles in `folder`, all of one model, sealed with keys of this machine. Safe to use from several threads.
+    """The profiles in `folder`, all of one model, sealed with keys of this machine. Thread-safe.
 
-    Names are compared by `name_key`: `get("anna")` finds "Anna", and the profile that comes back bears the enrolled
-    name. Every method that takes a name raises `UsageError`, reason `invalid_name`, for what cannot be one.
+    Names are compared by `name_key`: `get("anna")` finds "Anna", and returns the profile with its enrolled name. Every
+    method that takes a name raises `UsageError`, reason `invalid_name`, for an invalid one.
     """
 
     def __init__(self, folder: Path, model: ModelId, keys: Keys) -> None:
-        """Makes the folder if need be, and reads it. Raises `StorageError` if the folder as a whole cannot be used."""
+        """Make the folder if it does not exist, and read it. Raises `StorageError` if the folder cannot be used."""
         self.folder = folder
         self.model = model
         self._keys = keys
@@ -69,31 +71,31 @@ class ProfileStore:
 
     @property
     def keys(self) -> Keys:
-        """As they were when the folder was last read."""
+        """The keys as of the last read of the folder."""
         return self._keys
 
     def refresh(self) -> None:
-        """Reads the keys and the folder again. Raises `StorageError`, and keeps the old snapshot, if one of the two
-        cannot be used."""
+        """Read the keys and the folder again. Raises `StorageError` and keeps the old snapshot if either cannot be
+        used."""
         with locked_folder(self.folder) as folder:
-            keys = self._keys.again()
+            keys = self._keys.reload()
             self._snapshot, self._keys = self._read(folder, keys), keys
 
     @property
     def refused(self) -> Mapping[str, StorageError]:
-        """The profiles that are there and cannot be used, by name, and why."""
+        """The enrolled profiles that cannot be used, by name, and why."""
         return self._snapshot.refused
 
     def all(self) -> tuple[Profile, ...]:
-        """All usable profiles, in the order of their names."""
+        """Return all usable profiles in the order of their names."""
         return tuple(self._snapshot.usable.values())
 
     def get(self, name: str) -> Profile:
-        """Raises `NotEnrolledError`, or the `StorageError` of a profile that cannot be used."""
+        """Return a profile. Raises `NotEnrolledError`, or the `StorageError` of a profile that cannot be used."""
         return _get(self._snapshot, check_name(name))
 
     def add(self, profile: Profile) -> Profile:
-        """Writes a profile whose name is free, and returns it as written.
+        """Write a profile with a new name, and return it as written.
 
         Raises `StorageError`: `already_enrolled` (the name, or the same profile under another name), `wrong_model`,
         `disk_full`, `write_failed`.
@@ -109,8 +111,8 @@ class ProfileStore:
             return self._write(folder, before, dataclasses.replace(profile, name=name))
 
     def replace(self, profile: Profile) -> Profile:
-        """Writes a profile in the place of the one of that name, usable or not, and returns it as written: under the
-        enrolled name, with a generation above the old one.
+        """Replace the profile of that name, usable or not, and return it as written: with the enrolled name and a
+        generation above the old one.
 
         Raises `NotEnrolledError`, and `StorageError` as `add` does.
         """
@@ -118,13 +120,13 @@ class ProfileStore:
             return self._replace(folder, before, profile, _find(before, check_name(profile.name)))
 
     def put(self, profile: Profile) -> Profile:
-        """Replaces the profile of that name, or adds it if there is none. Raises `StorageError` as `add` does."""
+        """Replace the profile of that name, or add it if there is none. Raises `StorageError` as `add` does."""
         name = check_name(profile.name)
         with self._changing() as (folder, before):
             return self._replace(folder, before, profile, before.find(name) or name)
 
     def rename(self, old: str, new: str) -> Profile:
-        """Gives a usable profile another name, or the same in other case. A crash leaves it under one of the two.
+        """Rename a usable profile; the new name may differ only in case. After a crash it has one of the two names.
 
         Raises `NotEnrolledError`, and `StorageError` as `get` and `add` do.
         """
@@ -144,34 +146,34 @@ class ProfileStore:
             return renamed
 
     def delete(self, name: str) -> None:
-        """Removes a profile, usable or not. Raises `NotEnrolledError`, `StorageError` (`write_failed`)."""
+        """Remove a profile, usable or not. Raises `NotEnrolledError`, `StorageError` (`write_failed`)."""
         with self._changing() as (folder, before):
             remove_file(folder, file_name(_find(before, check_name(name))))
 
     def rekey(self) -> tuple[str, int]:
-        """Seals every profile with a new key; where the keys are a credential, with the first one in it. Returns the
-        key's id, and how many profiles that were. What cannot be read stays as it is, and so do the keys for it.
+        """Seal every profile with a new key, or with the first key of a credential. Return the key's id and the number
+        of profiles. Unreadable profiles stay unchanged, and the keys that they need are kept.
 
-        A crash at any moment leaves every profile readable. So does a failure: `StorageError` (`disk_full`,
-        `write_failed`, `not_durable`) says that some profiles may be sealed anew and others as before.
+        Every profile stays readable after a crash at any moment, and after a failure: on `StorageError` (`disk_full`,
+        `write_failed`, `not_durable`) some profiles have the new key and others the old one.
         """
-        with self._changing(gone=True) as (folder, _):
-            self._keys = rekeying.begin(folder, self._keys)
-            count = rekeying.seal_anew(folder, self._keys)
-            self._keys = rekeying.finish(folder, self._keys)
+        with self._changing(allow_missing_keys=True) as (folder, _):
+            self._keys = rekeying.add_new_key(folder, self._keys)
+            count = rekeying.reseal_profiles(folder, self._keys)
+            self._keys = rekeying.drop_unneeded_keys(folder, self._keys)
             return self._keys.current.id, count
 
     @contextmanager
-    def _changing(self, *, gone: bool = False) -> Iterator[tuple[int, _Snapshot]]:
-        """The locked folder and what it holds. Afterwards, even after a failure, the snapshot is what it then holds.
+    def _changing(self, *, allow_missing_keys: bool = False) -> Iterator[tuple[int, _Snapshot]]:
+        """Lock the folder; yields its descriptor and content. Takes a new snapshot afterwards, also after a failure.
 
-        gone  a key file that has gone is no obstacle: it is about to be written
+        allow_missing_keys  the key file may be missing, because it is about to be written
         """
         with locked_folder(self.folder) as folder:
             try:
-                self._keys = self._keys.again()
+                self._keys = self._keys.reload()
             except StorageError as problem:
-                if not gone or problem.reason != "no_key":
+                if not allow_missing_keys or problem.reason != "no_key":
                     raise
             self._snapshot = self._read(folder, self._keys)
             try:
@@ -186,7 +188,7 @@ class ProfileStore:
 
     def _write(self, folder: int, before: _Snapshot, profile: Profile) -> Profile:
         check_model(profile, self.model)
-        # Two files of one uid are what a rename leaves when it is cut short, so one of them would be removed.
+        # Two files with one uid would look like an interrupted rename, and one of them would be removed.
         for other in before.usable.values():
             if other.uid == profile.uid and other.name != profile.name:
                 raise StorageError(
@@ -224,13 +226,13 @@ def _get(snapshot: _Snapshot, name: str) -> Profile:
     found = _find(snapshot, name)
     error = snapshot.refused.get(found)
     if error is not None:
-        # A new one each time: an exception collects the tracebacks of whoever raises it.
+        # A new exception each time: a shared one would collect the tracebacks of all callers.
         raise StorageError(str(error), error.reason)
     return snapshot.usable[found]
 
 
 def _finish_renames(folder: int, usable: dict[str, Profile], refused: dict[str, StorageError]) -> None:
-    """Of several files of one uid, keeps the newest: a rename was cut short before it removed the older one."""
+    """Keep the newest of several files with one uid: a rename was interrupted before it removed the older one."""
     by_uid: dict[str, list[Profile]] = defaultdict(list)
     for profile in usable.values():
         by_uid[profile.uid].append(profile)
@@ -240,7 +242,7 @@ def _finish_renames(folder: int, usable: dict[str, Profile], refused: dict[str, 
         for profile in same:
             if profile.generation < newest:
                 del usable[profile.name]
-                with suppress(StorageError):  # a folder that cannot be written now is tidied another time
+                with suppress(StorageError):  # a folder that cannot be written now is cleaned up at a later read
                     remove_file(folder, file_name(profile.name))
             elif len(current) > 1:
                 del usable[profile.name]
@@ -248,7 +250,7 @@ def _finish_renames(folder: int, usable: dict[str, Profile], refused: dict[str, 
 
 
 def _refuse_duplicates(usable: dict[str, Profile], refused: dict[str, StorageError]) -> None:
-    """Of two files whose names are the same but for case, neither is trusted. The store never writes such."""
+    """Refuse profiles whose names differ only in case: the store never writes such files, so none is trusted."""
     by_key: dict[str, list[str]] = defaultdict(list)
     for name in (*usable, *refused):
         by_key[name_key(name)].append(name)
@@ -260,4 +262,4 @@ def _refuse_duplicates(usable: dict[str, Profile], refused: dict[str, StorageErr
 
 def _duplicate(name: str, names: list[str]) -> StorageError:
     listed = " and ".join(repr(other) for other in sorted(names))
-    return StorageError(f"the profile {name!r} is there twice ({listed}): delete one of them", "duplicate")
+    return StorageError(f"the profile {name!r} exists twice ({listed}): delete one of them", "duplicate")

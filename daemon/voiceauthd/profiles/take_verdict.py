@@ -1,4 +1,4 @@
-"""Is a take good enough to enrol? Every refusal has a stable reason code, and a sentence that tells what to do."""
+"""Whether a take is good enough to enrol. Every refusal has a stable reason code, and a sentence of advice."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from types import MappingProxyType
 
 from voiceauthd.config.schema import EnrollConfig
 from voiceauthd.embed.embedding import Vector
-from voiceauthd.profiles.take import Piece, agreement, likeness
+from voiceauthd.profiles.take import CountedWindow, agreement, similarity
 from voiceauthd.speech.window import Quality
 
 ADVICE: Mapping[str, str] = MappingProxyType(
     {
         "too_short": "Say a whole sentence, without long pauses.",
-        "too_quiet": "Speak up, come closer to the microphone, or raise its level.",
+        "too_quiet": "Speak up, move closer to the microphone, or raise its level.",
         "clipped": "Too loud: lower the microphone's level, or move away from it.",
-        "noisy": "Too much noise around: find a quieter place, or come closer to the microphone.",
-        "not_one_voice": "More than one voice, or music, in this take: let only one person speak.",
-        "different_voice": "This does not sound like the takes before: the same person must speak, in the same way. "
-        "If an earlier take was somebody else, start over.",
-        "profile_full": "The profile holds all the exemplars that it can. To start over, replace it.",
+        "noisy": "Too much background noise: find a quieter place, or move closer to the microphone.",
+        "not_one_voice": "More than one voice, or music, in this take: only one person may speak.",
+        "different_voice": "This does not sound like the earlier takes: the same person must speak, in the same way. "
+        "If an earlier take was somebody else's, start over.",
+        "profile_full": "The profile has the maximum number of exemplars. To start over, replace it.",
     }
 )
-"""What to do about a take that is refused, by the reason code."""
+"""What to do about a refused take, by reason code."""
 
 
 @dataclass(frozen=True, slots=True)
 class TakeVerdict:
-    """What was made of a take, and how far the enrolment is.
+    """The result of a take, and the progress of the enrolment.
 
     reason      stable code of a refusal, one of `ADVICE`; None for an accepted take
-    advice      what the person should do; an accepted take has some when a part of it was left out, or when it should
-                be enrolled in another way
-    quality     None if the take held nothing to measure
-    exemplars, net_speech   of the profile as it would be now; seconds; with `add`, together with what it had before
+    advice      what the person should do; also for an accepted take of which a part was left out, or which should be
+                enrolled differently
+    quality     None if the take contained no speech to measure
+    exemplars, net_speech   of the profile so far (seconds); with `add`, including what it had before
     """
 
     accepted: bool
@@ -49,12 +49,12 @@ class TakeVerdict:
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """What a take is held against.
+class TakeLimits:
+    """The limits that a take must meet.
 
-    config      levels, noise, clipping
-    min_speech  seconds of net speech
-    min_agreement  cosine between the windows of a take, and with the exemplars before
+    config         level, noise, clipping
+    min_speech     seconds of net speech
+    min_agreement  cosine between the windows of a take, and with the exemplars so far
     """
 
     config: EnrollConfig
@@ -62,13 +62,13 @@ class Limits:
     min_agreement: float
 
 
-def refusal(
-    take: Sequence[Piece], measured: Quality | None, known: Collection[Sequence[Vector]], limits: Limits
+def refusal_reason(
+    take: Sequence[CountedWindow], measured: Quality | None, known: Collection[Sequence[Vector]], limits: TakeLimits
 ) -> str | None:
-    """The reason code against a take; None for one to keep. Every comparison is such that NaN refuses.
+    """Return the reason code of a refusal; None for a take to keep. Every comparison is written so that NaN refuses.
 
-    measured  the quality of the take; None if nothing was heard
-    known     the exemplars so far, those of each condition together
+    measured  the quality of the take; None if it contains no speech
+    known     the vectors of the exemplars so far, one sequence per condition
     """
     config = limits.config
     if measured is None or not measured.net_speech >= limits.min_speech:
@@ -81,6 +81,6 @@ def refusal(
         return "noisy"
     if not agreement(take) >= limits.min_agreement:
         return "not_one_voice"
-    if known and not likeness(take, known) >= limits.min_agreement:
+    if known and not similarity(take, known) >= limits.min_agreement:
         return "different_voice"
     return None

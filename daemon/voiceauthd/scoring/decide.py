@@ -1,4 +1,4 @@
-"""From scores to decisions. Every comparison is written so that NaN, an empty list or a missing part rejects."""
+"""From scores to decisions. Every comparison is written so that NaN, an empty list or a missing value rejects."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from dataclasses import dataclass
 
 from voiceauthd.scoring.decision import Decision, Identified, Outcome, Recognition, Score
 
-CLEARLY_ANOTHERS = 0.2
-"""Lead of another enrolled identity, in the unit of `Score.normalised`, at which a claim that is not borne out is wrong
-and not merely unsure: four times the lead that tells two identities apart."""
+REJECT_LEAD = 0.2
+"""Lead of another enrolled identity, in the unit of `Score.normalised`, at which a claim below the bound is rejected
+instead of unsure: four times the lead that distinguishes two identities."""
 
 UNUSABLE = "unusable_score"
-"""Reason where a figure is no number. More speech does not mend that: a request ends with it."""
+"""Reason if a value is not finite. More speech does not fix that, so a request ends with it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What a decision is held against.
+    """The bounds of a decision.
 
-    policy      its name
-    calibrated  the bounds are log-likelihood ratios; else cosines, which stand for no error rate
-    accept      at or above which a voice may be the claimed one
-    reject      below which it is not, however much more is said; between the two nothing is sure
+    policy      name of the policy
+    calibrated  whether the bounds are log-likelihood ratios; otherwise cosines, which correspond to no error rate
+    accept      bound at or above which a voice may be accepted
+    reject      bound below which it is rejected without more speech; between the two it is unsure
     margin      lead that an identity must have over the next one, in the unit of `Score.normalised`
     min_speech  seconds of net speech below which nothing is decided
-    agreement   cosine that windows of one voice have at least
+    agreement   minimum cosine between windows of one voice
     """
 
     policy: str
@@ -38,16 +38,16 @@ class Rule:
     agreement: float
 
     def measure(self, score: Score) -> float:
-        """What of a score is held against the bounds; NaN if it is not there."""
+        """Return the value of a score that is compared with the bounds; NaN if it is missing."""
         value = score.llr if self.calibrated else score.cosine
         return math.nan if value is None else value
 
 
 def identify(scores: Sequence[Score], net_speech: float, agreement: float, rule: Rule) -> Identified:
-    """Open-set: the best identity, if it reaches the bound and leads the next by the margin; else unknown.
+    """Identify open-set: the best identity if it reaches the bound and leads the next by the margin, otherwise unknown.
 
-    scores: one an identity, in any order. With ratios, the bound rises by the logarithm of the number of identities:
-    each is a chance to be taken for somebody, and the false-accept rate of all together is what the policy is about.
+    scores: one per identity, in any order. For LLRs the bound rises by the logarithm of the number of identities,
+    because each is a chance of a false accept, and the policy's rate is for all of them together.
     """
     if not _reaches(net_speech, rule.min_speech):
         return Identified(Recognition.UNDECIDED, "too_little_speech")
@@ -68,14 +68,14 @@ def identify(scores: Sequence[Score], net_speech: float, agreement: float, rule:
 
 
 def open_set_bound(rule: Rule, identities: int) -> float:
-    """What the best of so many identities must reach. `identities`: at least one."""
+    """Return the bound for the best of a number of identities. `identities`: at least one."""
     return rule.accept + math.log(identities) if rule.calibrated else rule.accept
 
 
 def verify(name: str, scores: Sequence[Score], net_speech: float, agreement: float, rule: Rule) -> Decision:
-    """Is it `name`? Accepts only if every condition holds; `scores` must have one of `name`.
+    """Verify the claim to be `name`. Accepts only if every condition holds; `scores` must contain one of `name`.
 
-    The margin is held against the best other identity, and counts nothing when there is no other.
+    The margin is the lead over the best other identity; it is not required if there is no other.
     """
     if not _reaches(net_speech, rule.min_speech):
         return Decision(Outcome.INCONCLUSIVE, "too_little_speech")
@@ -91,7 +91,7 @@ def verify(name: str, scores: Sequence[Score], net_speech: float, agreement: flo
     if not _reaches(measured, rule.reject):
         return Decision(Outcome.REJECT, "no_match", score, margin)
     if not _reaches(measured, rule.accept):
-        if margin is not None and margin <= -CLEARLY_ANOTHERS:
+        if margin is not None and margin <= -REJECT_LEAD:
             return Decision(Outcome.REJECT, "no_match", score, margin)
         return Decision(Outcome.INCONCLUSIVE, "unsure", score, margin)
     if not _reaches(agreement, rule.agreement):
@@ -102,18 +102,18 @@ def verify(name: str, scores: Sequence[Score], net_speech: float, agreement: flo
 
 
 def _is_usable(score: Score, rule: Rule) -> bool:
-    """Whether every figure of a score is a number, also one that is not held against a bound."""
+    """Whether every value of a score is finite, including those that are not compared with a bound."""
     ratio = 0.0 if score.llr is None else score.llr
     return all(map(math.isfinite, (score.cosine, score.normalised, ratio, rule.measure(score))))
 
 
 def _reaches(value: float, bound: float) -> bool:
-    """Whether a value is at or above a bound, and both are numbers: infinity is as broken as NaN."""
+    """Whether a value is at or above a bound, and both are finite: infinity is as invalid as NaN."""
     return math.isfinite(value) and math.isfinite(bound) and value >= bound
 
 
 def _leads(margin: float | None, rule: Rule) -> bool:
-    """Whether an identity is far enough before the next one. In a tie nobody is, even where no margin is asked for."""
+    """Whether the lead over the next identity is large enough. A tie never is, even if no margin is required."""
     if margin is None:
         return math.isfinite(rule.margin)
     return _reaches(margin, rule.margin) and margin > 0.0

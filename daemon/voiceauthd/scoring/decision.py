@@ -1,4 +1,4 @@
-"""What a comparison says, and what is made of it."""
+"""The result of a comparison, and the decisions made from it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,9 @@ from enum import StrEnum
 class Score:
     """One identity compared with one voice.
 
-    cosine      with the mean of the exemplars of the condition that is closest, -1 to 1
-    normalised  the cosine, less what the closest strangers of the cohort reach; the cosine itself without a cohort
-    llr         log-likelihood ratio, natural logarithm: how much more likely the voice is if it is this identity's than
-                if it is a stranger's; None without a calibration
+    cosine      with the mean of the exemplars of the closest condition, -1 to 1
+    normalised  the cosine minus the mean level of both sides against the cohort; the cosine itself without a cohort
+    llr         log-likelihood ratio, natural logarithm: this identity against a stranger; None without a calibration
     """
 
     name: str
@@ -23,7 +22,7 @@ class Score:
 
 
 class Outcome(StrEnum):
-    """What a verification ends with. Only ACCEPT lets anybody in."""
+    """The outcome of a verification. Only ACCEPT lets anybody in."""
 
     ACCEPT = "accept"
     REJECT = "reject"
@@ -31,7 +30,7 @@ class Outcome(StrEnum):
 
 
 class Recognition(StrEnum):
-    """What an identification ends with."""
+    """The outcome of an identification."""
 
     KNOWN = "known"
     UNKNOWN = "unknown"
@@ -40,10 +39,10 @@ class Recognition(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The end of a verification: the outcome, the stable reason code, and the score it rests on, if any.
+    """The result of a verification: the outcome, the stable reason code, and the score, if any.
 
-    margin   lead of the claimed identity over the best other one, in the unit of `Score.normalised`; None when there
-             is no other
+    margin  lead of the claimed identity over the best other one, in the unit of `Score.normalised`; None if there is no
+            other
     """
 
     outcome: Outcome
@@ -54,11 +53,11 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Identified:
-    """The end of an open-set identification.
+    """The result of an open-set identification.
 
     identity  None unless `recognition` is KNOWN
-    best      the closest identity, whatever was made of it; None when nobody is enrolled
-    margin    lead of the closest identity over the next one, as in `Decision`; None when there is no other
+    best      the closest identity, whether or not it was identified; None if nobody is enrolled
+    margin    lead of the closest identity over the next one, as in `Decision`; None if there is no other
     """
 
     recognition: Recognition

@@ -1,4 +1,4 @@
-"""Policies: decisions by the false-accept rate that they aim at, and what demonstrates that they reach it."""
+"""Policies: decision rules by target false-accept rate, and whether trials demonstrate that rate."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from voiceauthd.scoring.decide import Rule
 MONITOR, UNLOCK, AUTH = "monitor", "unlock", "auth"
 
 NAMES = (MONITOR, UNLOCK, AUTH)
-"""From the laxest to the strictest; `config.yaml` has a rate for each."""
+"""From lax to strict; `config.yaml` has a rate for each."""
 
-CLEARLY_ANOTHER = 0.2
-"""Cosine below the threshold at which an uncalibrated voice is rejected without waiting for more speech: more speech
-moves the score of the right person up by less than this."""
+REJECT_MARGIN = 0.2
+"""How far below the threshold an uncalibrated cosine is rejected without waiting for more speech, which would raise the
+score of the right person by less than this."""
 
-WITHIN_ONE_VOICE = 0.3
-"""Cosine that two windows of one voice may lie below the model's threshold: each is a single window, where the
-threshold is for all that was said."""
+WINDOW_AGREEMENT_MARGIN = 0.3
+"""How far below the model's threshold the cosine of two windows of one voice may be: the threshold is for all speech of
+a request, not for single windows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """A rule, and how far it can be trusted.
+    """A decision rule, and the evidence for its error rate.
 
-    false_accepts  the rate that it aims at
-    trials         independent non-target trials behind the calibration; 0 without one
-    supported      the false-accept rate that those demonstrate at this bound; None without a calibration
+    false_accepts  target false-accept rate
+    trials         independent non-target trials of the calibration; 0 without one
+    supported      false-accept rate that these demonstrate at this bound; None without a calibration
     """
 
     name: str
@@ -42,26 +42,26 @@ class Policy:
 
     @property
     def demonstrated(self) -> bool:
-        """Whether the trials bear out the rate. Without a calibration nothing does."""
+        """Whether the trials support the target rate. Never without a calibration."""
         return self.supported is not None and self.supported <= self.false_accepts
 
 
 def make_policies(config: Config, threshold: float, backend: Backend) -> Mapping[str, Policy]:
-    """The policies of a configuration, by name.
+    """Return the policies of a configuration, by name.
 
-    threshold: the model's own cosine. `decision.threshold` takes its place, and the calibration's: whoever sets it
-    decides by cosines.
+    threshold: the model's cosine threshold. `decision.threshold`, if set, replaces it and also the calibration:
+    decisions are then by cosine.
     """
     return {name: _policy(name, config, threshold, backend) for name in NAMES}
 
 
 def require_usable(policy: Policy) -> None:
-    """Refuses `auth` when nothing demonstrates that it keeps its promise. Raises `UsageError`."""
+    """Raises `UsageError` for `auth` if its target rate is not demonstrated."""
     if policy.name == AUTH and not policy.demonstrated:
         if policy.supported is None:
             why = (
-                "decisions are by cosine, which stands for no error rate: calibrate the model (`voiceauth calibrate`), "
-                "and leave decision.threshold at null"
+                "decisions are by cosine, which corresponds to no error rate: calibrate the model "
+                "(`voiceauth calibrate`) and leave decision.threshold at null"
             )
         else:
             why = (
@@ -72,9 +72,9 @@ def require_usable(policy: Policy) -> None:
 
 
 def bounds(false_accepts: float, false_rejects: float) -> tuple[float, float]:
-    """Log-likelihood ratios to accept at and to reject below, for these target rates.
+    """Return the LLRs to accept at and to reject below, for these target rates.
 
-    Those of the sequential probability ratio test (Wald 1945, "Sequential tests of statistical hypotheses").
+    The bounds of the sequential probability ratio test (Wald 1945, "Sequential tests of statistical hypotheses").
     """
     return math.log((1.0 - false_rejects) / false_accepts), math.log(false_rejects / (1.0 - false_accepts))
 
@@ -82,13 +82,13 @@ def bounds(false_accepts: float, false_rejects: float) -> tuple[float, float]:
 def _policy(name: str, config: Config, threshold: float, backend: Backend) -> Policy:
     policies: PoliciesConfig = config.policies
     false_accepts = {MONITOR: policies.monitor, UNLOCK: policies.unlock, AUTH: policies.auth}[name]
-    own, calibration = config.decision.threshold, backend.calibration
-    cosine = threshold if own is None else own
-    calibrated = calibration is not None and own is None
+    configured, calibration = config.decision.threshold, backend.calibration
+    cosine = threshold if configured is None else configured
+    calibrated = calibration is not None and configured is None
     if calibrated:
         accept, reject = bounds(false_accepts, policies.false_rejects)
     else:
-        accept, reject = cosine, cosine - CLEARLY_ANOTHER
+        accept, reject = cosine, cosine - REJECT_MARGIN
     rule = Rule(
         policy=name,
         calibrated=calibrated,
@@ -96,8 +96,8 @@ def _policy(name: str, config: Config, threshold: float, backend: Backend) -> Po
         reject=reject,
         margin=config.decision.margin,
         min_speech=config.decision.min_speech,
-        agreement=threshold - WITHIN_ONE_VOICE,
+        agreement=threshold - WINDOW_AGREEMENT_MARGIN,
     )
     if calibration is None or not calibrated:
         return Policy(name, rule, false_accepts, 0, None)
-    return Policy(name, rule, false_accepts, calibration.pairs, calibration.supported(accept))
+    return Policy(name, rule, false_accepts, calibration.pairs, calibration.supported_rate(accept))

@@ -1,4 +1,4 @@
-"""All speech of one request as one voice: what is compared with the enrolled ones."""
+"""All speech of one request, pooled into one embedding that is compared with the enrolled voices."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from voiceauthd.speech.window import Window
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PooledSpeech:
-    """An embedding, and how much stands behind it.
+    """The pooled embedding, and the amount and quality of speech in it.
 
     net_speech  seconds of speech, each counted once
-    snr_db      of the speech; None if no noise was heard to compare with
-    agreement   the lowest cosine between two windows that do not overlap; 1 where there are no two
+    snr_db      SNR of the speech; None if no noise was measured
+    agreement   lowest cosine between two windows that do not overlap; 1 if there are no two
     """
 
     embedding: Embedding
@@ -28,7 +28,7 @@ class PooledSpeech:
 
 
 class Pool:
-    """The windows of one request, which grow: the mean of their embeddings, weighted by their net speech."""
+    """The windows of one request so far. Their embeddings are averaged, weighted by net speech."""
 
     def __init__(self) -> None:
         self._windows: list[Window] = []
@@ -36,15 +36,15 @@ class Pool:
         self.net_speech = 0.0
 
     def add(self, window: Window, embedding: Embedding) -> None:
-        """Raises `ModelError`, reason `wrong_model`, if the model changed in the middle."""
+        """Add a window. Raises `ModelError`, reason `wrong_model`, if its model differs from the earlier ones."""
         if self._embeddings and embedding.model != self._embeddings[0].model:
-            raise ModelError("the model changed while somebody spoke", "wrong_model")
+            raise ModelError("the model changed during the request", "wrong_model")
         self._windows.append(window)
         self._embeddings.append(embedding)
         self.net_speech += window.new_speech
 
     def voice(self) -> PooledSpeech | None:
-        """What was said so far; None before the first window.
+        """Return the pooled speech so far; None before the first window.
 
         Raises `ModelError`, reason `no_direction`, for embeddings that cancel out.
         """
@@ -56,7 +56,8 @@ class Pool:
         return PooledSpeech(Embedding(vector, self._embeddings[0].model), self.net_speech, snr, self._agreement())
 
     def _agreement(self) -> float:
-        """A change of the speaker shows between windows that share no sound. NaN if any embedding has one."""
+        """Return the lowest cosine between windows that share no audio, which shows a change of speaker. NaN if any
+        embedding contains NaN."""
         vectors = np.asarray([embedding.vector for embedding in self._embeddings], np.float64)
         starts = np.array([window.start for window in self._windows])
         ends = np.array([window.end for window in self._windows])

@@ -1,8 +1,8 @@
-"""Deciding while somebody speaks: all speech since the request is pooled, and judged as one.
+"""Decide while a person speaks: all speech since the request is pooled and judged as one.
 
-Never "any window passes": that would multiply the false accepts by the number of windows. A request looks at one pooled
-voice, which grows, by the sequential probability ratio test: it ends when the ratio passes the bound to accept or the
-bound to reject, and else when there is enough speech or no more time.
+Never "any window passes": that would multiply the false accepts by the number of windows. A request applies the
+sequential probability ratio test to the growing pool: it ends when the LLR passes the bound to accept or to reject,
+otherwise when there is enough speech or no time left.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ Compare = Callable[[PooledSpeech], list[Score]]
 Verdict = TypeVar("Verdict", Decision, Identified)
 
 
-class Sequential(Generic[Verdict]):
-    """What one request has heard, and whether that is enough. Hears windows until it can decide."""
+class SequentialTest(Generic[Verdict]):
+    """The pooled speech of one request, and the decision once there is enough of it."""
 
     def __init__(self, compare: Compare, rule: Rule, config: VerifyConfig) -> None:
         self.rule = rule
@@ -36,15 +36,15 @@ class Sequential(Generic[Verdict]):
 
     @property
     def net_speech(self) -> float:
-        """Seconds of speech so far."""
+        """Seconds of speech in the pool."""
         return self._pool.net_speech
 
-    def refuse(self, reason: str) -> None:
-        """A window did not pass the gate, for this reason."""
+    def add_refusal(self, reason: str) -> None:
+        """Count a window that did not pass the quality gate, for this reason."""
         self._refused[reason] += 1
 
-    def hear(self, window: Window, embedding: Embedding) -> Verdict | None:
-        """The decision, if this window brings it about; None: listen on. Raises `ModelError`."""
+    def add(self, window: Window, embedding: Embedding) -> Verdict | None:
+        """Add a window. Return the decision if there is one now; None to continue listening. Raises `ModelError`."""
         self._pool.add(window, embedding)
         if not self._enough:
             return None
@@ -53,48 +53,48 @@ class Sequential(Generic[Verdict]):
         return verdict if over or self._clear(verdict) else None
 
     def decide(self) -> Verdict:
-        """What there is to say now, with no more speech to come. Raises `ModelError`."""
+        """Return the decision on the speech so far. Raises `ModelError`."""
         voice = self._pool.voice() if self._enough else None
-        return self.nothing(self._why_nothing()) if voice is None else self._judge(voice)
+        return self.undecided(self._why_too_little()) if voice is None else self._judge(voice)
 
     @abstractmethod
-    def nothing(self, reason: str) -> Verdict:
-        """The decision without a voice to judge."""
+    def undecided(self, reason: str) -> Verdict:
+        """Return the decision if there is no speech to judge."""
 
     @abstractmethod
-    def failed(self) -> Verdict:
-        """The decision when the model gave nothing that can be used. Accepts nobody."""
+    def model_failed(self) -> Verdict:
+        """Return the decision if the model returned nothing usable. Accepts nobody."""
 
     @abstractmethod
     def _judge(self, voice: PooledSpeech) -> Verdict: ...
 
     @abstractmethod
     def _clear(self, verdict: Verdict) -> bool:
-        """Whether more speech is not worth waiting for."""
+        """Whether more speech would not change the decision."""
 
     @property
     def _enough(self) -> bool:
         return self.net_speech >= self._config.speech
 
-    def _why_nothing(self) -> str:
+    def _why_too_little(self) -> str:
         if self._refused:
             return self._refused.most_common(1)[0][0]
         return "too_little_speech" if self.net_speech > 0.0 else "no_speech"
 
 
-class Verification(Sequential[Decision]):
-    """Is it `name`?"""
+class Verification(SequentialTest[Decision]):
+    """A sequential test of the claim to be `name`."""
 
     def __init__(self, name: str, compare: Compare, rule: Rule, config: VerifyConfig) -> None:
         super().__init__(compare, rule, config)
         self.name = name
 
-    def nothing(self, reason: str) -> Decision:
-        """See `Sequential`."""
+    def undecided(self, reason: str) -> Decision:
+        """See `SequentialTest`."""
         return Decision(Outcome.INCONCLUSIVE, reason)
 
-    def failed(self) -> Decision:
-        """See `Sequential`."""
+    def model_failed(self) -> Decision:
+        """See `SequentialTest`."""
         return Decision(Outcome.REJECT, "embedding_failed")
 
     def _judge(self, voice: PooledSpeech) -> Decision:
@@ -104,15 +104,15 @@ class Verification(Sequential[Decision]):
         return verdict.outcome is Outcome.ACCEPT or verdict.reason == "no_match"
 
 
-class Identification(Sequential[Identified]):
-    """Who is it?"""
+class Identification(SequentialTest[Identified]):
+    """A sequential test of who speaks."""
 
-    def nothing(self, reason: str) -> Identified:
-        """See `Sequential`."""
+    def undecided(self, reason: str) -> Identified:
+        """See `SequentialTest`."""
         return Identified(Recognition.UNDECIDED, reason)
 
-    def failed(self) -> Identified:
-        """See `Sequential`."""
+    def model_failed(self) -> Identified:
+        """See `SequentialTest`."""
         return Identified(Recognition.UNDECIDED, "embedding_failed")
 
     def _judge(self, voice: PooledSpeech) -> Identified:

@@ -1,7 +1,7 @@
-"""How alike are a voice and the enrolled ones?
+"""Compare a voice with the enrolled ones.
 
 Each condition of a profile (a headset, a room) has its own centroid, and the closest one counts: a mean over conditions
-would be like none of them.
+would be similar to none of them.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ from voiceauthd.scoring.pooled_speech import PooledSpeech
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Gallery:
-    """Profiles made ready to be compared with: immutable, swapped whole when a profile changes.
+    """Profiles prepared for comparison. Immutable; replaced as a whole when a profile changes.
 
-    names      one an identity
-    centroids  shape (conditions of all identities, dimension), rows of length 1, those of an identity together
-    exemplars  how many are behind each row
-    levels     shape (rows,): what each reaches against the cohort; zeros without one
+    names      one per identity
+    centroids  shape (conditions of all identities, dimension), rows of length 1, those of an identity adjacent
+    exemplars  number of exemplars of each row
+    levels     shape (rows,): level of each row against the cohort, see `Cohort.level`; zeros without one
     bounds     shape (identities + 1,): identity i has rows bounds[i] to bounds[i + 1]
     """
 
@@ -42,7 +42,7 @@ class Gallery:
 
 
 def make_gallery(profiles: Iterable[Profile], model: ModelId, backend: Backend = NO_BACKEND) -> Gallery:
-    """Raises `ModelError`, reason `wrong_model`, if a profile is of another model than `model`."""
+    """Make a gallery. Raises `ModelError`, reason `wrong_model`, if a profile is of another model than `model`."""
     names, rows, counts, bounds = [], [], [], [0]
     for profile in sorted(profiles, key=lambda profile: profile.name):
         if profile.model != model:
@@ -59,27 +59,30 @@ def make_gallery(profiles: Iterable[Profile], model: ModelId, backend: Backend =
 
 
 def compare(voice: PooledSpeech, gallery: Gallery) -> list[Score]:
-    """A score for each identity, best first; one that is not a number comes last.
+    """Return a score for each identity, best first; those that are not finite come last.
 
     Raises `ModelError`, reason `wrong_model`, if the voice is of another model than the gallery.
     """
     calibration = gallery.backend.calibration
     scores = [
         Score(name, cosine, evidence.normalised, None if calibration is None else calibration.llr(evidence))
-        for name, (cosine, evidence) in zip(gallery.names, weigh(voice, gallery), strict=True)
+        for name, (cosine, evidence) in zip(gallery.names, gather_evidence(voice, gallery), strict=True)
     ]
     return sorted(
         scores, key=lambda score: score.normalised if np.isfinite(score.normalised) else -np.inf, reverse=True
     )
 
 
-def weigh(voice: PooledSpeech, gallery: Gallery) -> list[tuple[float, Evidence]]:
-    """For each identity, in the gallery's order: the cosine with its closest condition, and what a calibration weighs.
+def gather_evidence(voice: PooledSpeech, gallery: Gallery) -> list[tuple[float, Evidence]]:
+    """Return, for each identity in the gallery's order, the cosine with its closest condition and the calibration's
+    inputs.
 
     Raises `ModelError`, reason `wrong_model`, if the voice is of another model than the gallery.
     """
     if voice.embedding.model != gallery.model:
-        raise ModelError(f"an embedding of {voice.embedding.model} cannot meet one of {gallery.model}", "wrong_model")
+        raise ModelError(
+            f"an embedding of {voice.embedding.model} cannot be compared with one of {gallery.model}", "wrong_model"
+        )
     vector = voice.embedding.vector
     cohort = gallery.backend.cohort
     level = 0.0 if cohort is None else float(cohort.level(vector[np.newaxis])[0])
@@ -91,8 +94,8 @@ def weigh(voice: PooledSpeech, gallery: Gallery) -> list[tuple[float, Evidence]]
         if own.start == own.stop:
             found.append((np.nan, Evidence(np.nan, level, voice.net_speech, 0, voice.snr_db)))
             continue
-        row = own.start + int(np.argmax(cosines[own] - levels[own]))  # a NaN counts as the largest, and so rejects
-        cosine, of_both = float(cosines[row]), float(levels[row])
-        evidence = Evidence(cosine - of_both, of_both, voice.net_speech, gallery.exemplars[row], voice.snr_db)
+        row = own.start + int(np.argmax(cosines[own] - levels[own]))  # argmax prefers NaN, which then rejects
+        cosine, mean_level = float(cosines[row]), float(levels[row])
+        evidence = Evidence(cosine - mean_level, mean_level, voice.net_speech, gallery.exemplars[row], voice.snr_db)
         found.append((cosine, evidence))
     return found

