@@ -1,4 +1,4 @@
-"""Helpers for the tests of scoring and tracking: voices of few dimensions, profiles, strangers, windows without audio."""
+"""Helpers for the tests of scoring and tracking: small voices, profiles, strangers, windows without audio."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def profile(
 
 
 def window(new_speech: float, net_speech: float | None = None, at: float = 0.0, snr_db: float | None = 20.0) -> Window:
-    """Return a window without audio. net_speech: of the whole window, which is also its duration; at: start in seconds."""
+    """Return a window without audio. net_speech: of the whole window, also its duration; at: start in seconds."""
     speech = new_speech if net_speech is None else net_speech
     lasts = speech if math.isfinite(speech) else 3.0
     quality = Quality(speech, snr_db, 0.0, -25.0)

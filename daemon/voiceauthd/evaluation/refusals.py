@@ -79,7 +79,7 @@ def enrolment_refusals(
 ) -> tuple[list[tuple[str, ...]], tuple[str, ...]]:
     """The reason why each take would not have become a part of the profile, and what the whole enrolment lacks.
 
-    Reasons for a take are those of `profiles.take_verdict`; for the whole `not_enough_speech` and `not_enough_exemplars`.
+    A take's reasons are those of `profiles.take_verdict`; the whole's are `not_enough_speech`, `not_enough_exemplars`.
     """
     configured = config.decision.threshold
     threshold = embedder.threshold if configured is None else configured
