@@ -204,14 +204,6 @@ def test_an_error_that_claims_success_is_a_defect(monkeypatch):
     assert command.main(["reload"]) == ExitCode.INTERNAL
 
 
-@pytest.fixture
-def sigint_not_ignored():
-    """A job in the background ignores SIGINT, and so would its child processes."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, before)
-
-
 @pytest.mark.usefixtures("sigint_not_ignored")
 def test_ctrl_c_ends_with_130_and_prints_nothing(tmp_path):
     import socket

@@ -143,7 +143,7 @@ def test_a_short_demo_names_the_right_and_the_wrong_turns(tmp_path, capsys):
     assert not (tmp_path / "socket").exists()
 
 
-@pytest.mark.usefixtures("campplus")
+@pytest.mark.usefixtures("campplus", "sigint_not_ignored")
 def test_interrupting_the_demo_ends_its_daemon(tmp_path):
     folder = tmp_path / "kept"
     process = subprocess.Popen(
@@ -233,6 +233,7 @@ def test_verifying_a_name_that_is_not_enrolled_has_its_own_exit_code(daemon):
     assert voiceauth("verify", "nobody", socket=daemon.socket).returncode == ExitCode.NOT_ENROLLED
 
 
+@pytest.mark.usefixtures("sigint_not_ignored")
 def test_a_second_verification_is_refused_until_the_first_is_interrupted(daemon, room):
     words = [sys.executable, "-m", "voiceauthd.cli.main", "verify", "ralph", "--socket", daemon.socket]
     first = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
