@@ -1,4 +1,4 @@
-"""Configuration files for tests, and what is said of them."""
+"""Writing configuration files for tests, and reading the errors about them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def written(folder: Path, text: str | bytes) -> Path:
 
 
 def refusal(file: Path | None, *overrides: str, environment: dict[str, str] | None = None) -> list[str]:
-    """The lines of the refusal, without the folder of the file."""
+    """The lines of the error message, without the folder of the file."""
     with pytest.raises(ConfigError) as caught:
         load_config(file, overrides, NOWHERE if environment is None else environment)
     assert caught.value.exit_code is ExitCode.CONFIG

@@ -1,4 +1,4 @@
-"""Whatever is written: it loads to values within their bounds, or it is refused. Never anything else."""
+"""Property tests: any input either loads to values within their bounds, or is refused with a `ConfigError`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def assert_loads_or_refuses(folder: Path, data: bytes) -> None:
     try:
         config = load_config(file, environment=NOWHERE)
     except ConfigError as error:
-        assert str(error).startswith(str(file))  # noqa: PT017  either outcome is right, neither may be anything else
+        assert str(error).startswith(str(file))  # noqa: PT017  both outcomes are right
         return
     assert_within_bounds(config)
 
@@ -108,6 +108,6 @@ def test_any_override_loads_within_bounds_or_is_refused(path: str, text: str) ->
     try:
         config = load_config(None, [f"{path}={text}"], NOWHERE)
     except ConfigError as error:
-        assert "command line" in str(error)  # noqa: PT017  either outcome is right, neither may be anything else
+        assert "command line" in str(error)  # noqa: PT017  both outcomes are right
         return
     assert_within_bounds(config)

@@ -1,4 +1,4 @@
-"""Which file is used, what goes before what, and where relative paths start."""
+"""The layers of the configuration: which file is used, what overrides what, and where relative paths start."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from voiceauthd.config.schema import Config
 from voiceauthd.errors import ConfigError
 
 
-def test_the_environment_goes_before_the_file_and_the_command_line_before_both(tmp_path: Path) -> None:
+def test_the_environment_overrides_the_file_and_the_command_line_overrides_both(tmp_path: Path) -> None:
     file = written(tmp_path, "audio:\n  stall: 2\n  backoff: 2\n  backoff_limit: 20\n")
     environment = {"VOICEAUTHD_AUDIO__BACKOFF": "3", "VOICEAUTHD_AUDIO__BACKOFF_LIMIT": "30"}
     config = load_config(file, ["audio.backoff_limit=35", "audio.backoff_limit=40"], environment)
@@ -42,7 +42,7 @@ def test_an_unknown_variable_is_refused_by_name() -> None:
     ]
 
 
-def test_variables_that_are_no_settings_are_left_alone() -> None:
+def test_variables_that_are_not_settings_are_ignored() -> None:
     others = {
         "VOICEAUTHD_CONFIG": "/x",
         "VOICEAUTHD_SOCKET": "/y",
@@ -53,7 +53,7 @@ def test_variables_that_are_no_settings_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "said"),
+    ("override", "part"),
     [
         ("audio.devise=1", 'command line: audio.devise: unknown key "devise"; did you mean `device`?'),
         ("adio.device=1", "did you mean `audio`?"),
@@ -68,11 +68,11 @@ def test_variables_that_are_no_settings_are_left_alone() -> None:
         ("socket.mode=660", "write 0660"),
     ],
 )
-def test_a_mistake_on_the_command_line_is_refused(override: str, said: str) -> None:
+def test_a_mistake_on_the_command_line_is_refused(override: str, part: str) -> None:
     lines = refusal(None, override)
     assert len(lines) == 1
     assert lines[0].startswith("command line: ")
-    assert said in lines[0]
+    assert part in lines[0]
 
 
 @pytest.mark.parametrize(
@@ -119,9 +119,7 @@ def test_a_tilde_is_the_home_folder(tmp_path: Path) -> None:
     assert config.audio.source == "/home/ada/a.wav"
 
 
-def test_the_first_configuration_that_is_named_or_there_is_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_first_file_that_is_named_or_exists_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = tmp_path / "voiceauthd" / "config.yaml"
     environment = {"XDG_CONFIG_HOME": str(tmp_path), "VOICEAUTHD_CONFIG": "/named"}
     assert find_config(Path("/explicit"), environment) == Path("/explicit")
@@ -137,7 +135,9 @@ def test_the_first_configuration_that_is_named_or_there_is_used(
     assert find_config(None, {}) == own
 
 
-def test_the_profiles_are_where_the_configuration_the_service_or_the_user_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_profiles_folder_comes_from_the_configuration_the_service_or_the_user(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     explicit = load_config(None, ["profiles=/p"], NOWHERE)
     service = {"STATE_DIRECTORY": "/var/lib/voiceauthd:/var/lib/other", **NOWHERE}
     assert profiles_folder(explicit, service) == Path("/p")
@@ -151,7 +151,7 @@ def test_the_profiles_are_where_the_configuration_the_service_or_the_user_says(m
         profiles_folder(Config(), {})
 
 
-def test_a_reload_knows_what_changed_and_what_needs_a_restart() -> None:
+def test_changed_keys_and_those_that_need_a_restart_are_known() -> None:
     new = load_config(None, ["socket.mode=0660", "audio.stall=2", "profiles=/p"], NOWHERE)
     assert changed_keys(Config(), new) == ["profiles", "audio.stall", "socket.mode"]
     assert changed_keys(new, new) == []

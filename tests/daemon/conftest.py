@@ -1,63 +1,60 @@
-"""Fixtures of the tests of the whole daemon. A start takes seconds, so one daemon serves all tests that leave it as it
-was.
-"""
+"""Fixtures of the tests of the whole daemon. Starting it takes seconds, so most tests share one daemon."""
 
 from __future__ import annotations
 
 import shutil
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
-from daemon_box import ENOUGH, Box, Settings, merged, with_model
-from daemon_room import PEOPLE, takes
+from daemon_audio import PEOPLE, takes
+from daemon_process import QUICK_ENROLMENT, DaemonProcess, Settings, start_stub, with_model
 from virtual_mic import virtual_mic  # noqa: F401  a fixture is used by its name
 
 
 @pytest.fixture(scope="session")
-def shared() -> Iterator[Box]:
-    """The daemon that all share: Ralph and Susan are enrolled, and it hears what is played in its room."""
+def shared_daemon() -> Iterator[DaemonProcess]:
+    """The daemon that most tests share. Ralph and Susan are enrolled; audio comes from its `feed`."""
     environment = with_model()
-    # Not below pytest's own folder, into which other users may not look: some tests call as other users.
+    # Not below pytest's own folder, which other users may not read: some tests call as other users.
     folder = Path(tempfile.mkdtemp(prefix="voiceauthd-"))
     folder.chmod(0o755)
     try:
-        with Box(folder, ENOUGH, environment=environment) as box:
-            box.await_ready()
+        with DaemonProcess(folder, QUICK_ENROLMENT, environment=environment) as daemon:
+            daemon.await_ready()
             for person in PEOPLE:
-                box.enroll(person, takes(person))
-            yield box
+                daemon.enroll(person, takes(person))
+            yield daemon
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def box(shared: Box) -> Iterator[Box]:
-    """The shared daemon. After each test it must be free again; whom the test has enrolled is deleted."""
-    yield shared
-    assert shared.room is not None
-    shared.room.hush()
-    shared.await_idle()
-    for name in shared.names():
+def daemon(shared_daemon: DaemonProcess) -> Iterator[DaemonProcess]:
+    """The shared daemon. After each test it must be idle again; profiles made by the test are deleted."""
+    yield shared_daemon
+    assert shared_daemon.feed is not None
+    shared_daemon.feed.stop_playing()
+    shared_daemon.await_idle()
+    for name in shared_daemon.names():
         if name not in PEOPLE:
-            shared.ask("DeleteProfile", name=name)
-    assert shared.names() == list(PEOPLE)
+            shared_daemon.ask("DeleteProfile", name=name)
+    assert shared_daemon.names() == list(PEOPLE)
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A short path of the test's own, for a socket's path must be short."""
+    """A folder for one test with a short path, because the path of a socket must be short."""
     made = Path(tempfile.mkdtemp(prefix="voiceauthd-"))
     yield made
     shutil.rmtree(made, ignore_errors=True)
 
 
 @pytest.fixture
-def stub_at(folder: Path) -> Iterator[Callable[..., Box]]:
-    """Starts daemons of the test's own, with a model that loads at once and hangs when told to (`daemon_stub`)."""
-    boxes: list[Box] = []
+def stub_at(folder: Path) -> Iterator[Callable[..., DaemonProcess]]:
+    """Starts daemons for one test, with a model that loads at once and can be made to hang (`daemon_stub`)."""
+    daemons: list[DaemonProcess] = []
 
     def start(
         settings: Settings | None = None,
@@ -67,20 +64,17 @@ def stub_at(folder: Path) -> Iterator[Callable[..., Box]]:
         hold: str | None = None,
         await_ready: bool = True,
         **others: object,
-    ) -> Box:
+    ) -> DaemonProcess:
         if hold is not None:
             (folder / hold).touch()
-        stub = Path(__file__).with_name("daemon_stub.py")
-        command = [*activate, sys.executable, str(stub), str(folder), program]
-        whole = merged(ENOUGH | {"speech": {"confirm": False}}, settings or {})
-        box = Box(folder, whole, command=command, **others)
-        boxes.append(box)
+        daemon = start_stub(folder, settings, program=program, activate=activate, **others)
+        daemons.append(daemon)
         if hold is not None:
-            box.await_socket()
+            daemon.await_socket()
         elif await_ready:
-            box.await_ready()
-        return box
+            daemon.await_ready()
+        return daemon
 
     yield start
-    for box in boxes:
-        box.end()
+    for daemon in daemons:
+        daemon.end()

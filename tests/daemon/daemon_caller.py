@@ -1,4 +1,4 @@
-"""A client for tests: one connection, no thread, every reply held against the interface."""
+"""A client for tests: one connection, no thread, and every reply is checked against the interface."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from voiceauthd.protocol.wire import MAX_REPLY, NUL, Decoder, Reply, Request, en
 
 
 class RefusedError(Exception):
-    """A call was answered with an error. `error`: its short name; `parameters`: what came with it."""
+    """A call was answered with an error. `error`: its short name; `parameters`: those of the error."""
 
     def __init__(self, error: str, parameters: dict[str, Any]) -> None:
         super().__init__(f"{error} {parameters}")
@@ -27,10 +27,10 @@ class HungUpError(Exception):
 
 
 class Caller:
-    """One connection, one call at a time. Waits `patience` seconds at most for each reply, and fails the test then."""
+    """One connection, with one call at a time. Fails the test if a reply takes more than `timeout` seconds."""
 
-    def __init__(self, path: Path | str, patience: float) -> None:
-        self._patience = patience
+    def __init__(self, path: Path | str, timeout: float) -> None:
+        self._timeout = timeout
         self._decoder = Decoder(MAX_REPLY, NUL)
         self._arrived: list[bytes] = []
         self._method = ""
@@ -48,24 +48,24 @@ class Caller:
         self.close()
 
     def close(self) -> None:
-        """Vanishes, whatever goes on."""
+        """Disconnect, even during a call."""
         self.socket.close()
 
     def send(self, method: str, *, more: bool = True, **parameters: object) -> None:
-        """Calls, and does not wait."""
+        """Send a call without waiting for the reply."""
         self._method = method
         self.socket.sendall(encode_request(Request(f"{VOICEAUTHD}.{method}", dict(parameters), more=more)))
 
     def ask(self, method: str, **parameters: object) -> dict[str, Any]:
-        """Calls for the one answer. Raises `RefusedError`."""
+        """Call without `more`, and return the only answer. Raises `RefusedError`."""
         self.send(method, more=False, **parameters)
         reply = self.reply()
         assert not reply.continues
         return reply.parameters
 
     def reply(self, seconds: float | None = None) -> Reply:
-        """The next reply, completed by None for what was left out. Raises `RefusedError` and `HungUpError`."""
-        reply = parse_reply(self._message(self._patience if seconds is None else seconds))
+        """Return the next reply, with None for omitted fields. Raises `RefusedError` and `HungUpError`."""
+        reply = parse_reply(self._message(self._timeout if seconds is None else seconds))
         if reply.error is None:
             return reply._replace(parameters=load().check_reply(self._method, reply.parameters))
         interface, _, error = reply.error.rpartition(".")
@@ -73,7 +73,7 @@ class Caller:
         raise RefusedError(error, load(interface).check_error(error, reply.parameters))
 
     def until(self, *states: str) -> dict[str, Any]:
-        """The next reply whose `state` is one of these; those before it are skipped."""
+        """Return the next reply whose `state` is one of these; earlier ones are skipped."""
         while True:
             reply = self.reply()
             if reply.parameters["state"] in states:
@@ -81,14 +81,14 @@ class Caller:
             assert reply.continues, f"the call ended with {reply.parameters}"
 
     def rest(self) -> list[dict[str, Any]]:
-        """All replies to the end of the call."""
+        """Return all replies to the end of the call."""
         replies = [self.reply()]
         while replies[-1].continues:
             replies.append(self.reply())
         return [reply.parameters for reply in replies]
 
     def events(self, *kinds: str) -> list[dict[str, Any]]:
-        """Of a monitor: the events up to the first of one of these kinds, or to the end of the stream."""
+        """Return the events of a monitor up to the first of one of these kinds, or to the end of the stream."""
         found = []
         while True:
             reply = self.reply()
@@ -97,7 +97,7 @@ class Caller:
                 return found
 
     def silent(self, seconds: float) -> bool:
-        """Whether no reply comes for so long."""
+        """Return whether no reply arrives within `seconds`."""
         try:
             message = self._message(seconds)
         except AssertionError:
@@ -122,7 +122,7 @@ class Caller:
 
 
 def states(replies: Collection[dict[str, Any]]) -> list[str]:
-    """Of each reply, without the repetitions."""
+    """Return the states of the replies, without repetitions."""
     found: list[str] = []
     for reply in replies:
         if not found or found[-1] != reply["state"]:

@@ -1,10 +1,9 @@
-"""A hostile client in a process of its own: sends mutated calls over many connections, and holds every answer against
-what was sent.
+"""A hostile client in its own process: it sends mutated calls over many connections, and checks every answer.
 
-    python daemon_fuzzer.py < settings > results       both JSON; the settings are those of `Settings`
+    python daemon_fuzzer.py < settings > results       both in JSON; the settings are those of `Settings`
 
-It becomes the other user before it connects. Every message that was whole must get exactly one final answer, in its
-turn and in its dialect, or none if it wanted none; a fault is told with the case that brought it about.
+It can become another user before it connects. Every complete message must get exactly one final answer, in order and in
+the message's own dialect, or none if it is a one-way call. A fault is reported with the case that caused it.
 """
 
 from __future__ import annotations
@@ -32,22 +31,22 @@ from voiceauthd.protocol.interface import VOICEAUTHD, load
 from voiceauthd.protocol.wire import MAX_REPLY, NUL, Decoder, Reply, WireError, parse_reply, parse_request
 
 DEADLINE = 60.0
-"""Seconds for all that one connection has sent to be answered. The slowest of it waits for the microphone for 5 s."""
+"""Seconds for everything that one connection has sent to be answered. The slowest call waits 5 s for the microphone."""
 
-MOST_FAULTS = 5
+MAX_FAULTS = 5
 
-PROBE = b'{"method":"org.voiceauthd.Info"}'
-"""A call at the end of what a client sends that does not close: its answer says that all before it are answered."""
+LAST_CALL = b'{"method":"org.voiceauthd.Info"}'
+"""The last call of a client that does not close: its answer shows that all earlier calls are answered."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What to do.
+    """The task of one fuzzer.
 
-    user         who calls; None: whoever runs this
-    first        the number of the first case
-    requests     to send, at least, that are mutated
-    connections  at one time
+    user         the user to become; None to stay the same
+    first        number of the first case
+    requests     least number of mutated requests to send
+    connections  connections at one time
     texts, spoilt  for the maker of cases
     """
 
@@ -63,11 +62,11 @@ class Settings:
 
 @dataclass
 class Results:
-    """What came of it.
+    """The result of one fuzzer.
 
-    next     the number of the first case that was not used
-    slowest  seconds of a connection
-    done     calls by method that were answered without an error; `errors` by error those that were not
+    next     number of the first unused case
+    slowest  duration of the slowest connection in seconds
+    done     number of calls answered without an error, by method; `errors`: number of others, by error
     """
 
     next: int = 0
@@ -85,8 +84,13 @@ class Results:
 
 
 class Manner(Enum):
-    """How a client ends. `CLOSE` closes its own direction, and reads to the end; `STAY` waits for its answers; `LATE`
-    reads nothing for a while, then as `CLOSE`; `VANISH` goes without a word, at some point."""
+    """How a client ends its connection.
+
+    CLOSE   shuts down its sending direction, and reads to the end
+    STAY    waits for its answers
+    LATE    reads nothing for a while, then like CLOSE
+    VANISH  disconnects at some point
+    """
 
     CLOSE = auto()
     STAY = auto()
@@ -98,7 +102,7 @@ MANNERS = [Manner.CLOSE] * 6 + [Manner.STAY] * 2 + [Manner.LATE, Manner.VANISH]
 
 
 class FaultError(Exception):
-    """The daemon did what it must not do."""
+    """The daemon misbehaved."""
 
 
 class Session:
@@ -115,23 +119,22 @@ class Session:
         if self.manner is Manner.VANISH:
             del chunks[rng.randrange(len(chunks)) + 1 :]
         self._unsent = deque(chunks)
-        # Where nothing that is sent ends a message, answers end in both ways; a newline before a NUL is a blank.
+        # Without a complete message, answers end with both delimiters; a newline before a NUL is white space.
         self._replies = Decoder(MAX_REPLY, self._delimiter or NUL)
         self._first_read = time.monotonic() + (0.2 if self.manner is Manner.LATE else 0.0)
         self._began = time.monotonic()
-        self._heard = b""
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.socket.connect(path)
         self.socket.setblocking(False)
 
     def _expect(self, chunks: list[bytes]) -> None:
-        """What the daemon owes: for each message the method that it calls, None where there is none to be answered."""
+        """Determine the answers that are due: for each message its method; None for one that is not a call."""
         decoder = Decoder()
         messages = [message for chunk in chunks for message in decoder.feed(chunk)]
         if self.manner is Manner.STAY and not decoder.overflowed:
-            # Ends what is left open, and asks for one answer more.
+            # Complete an open message, and request one more answer.
             ending = decoder.delimiter or b"\n"
-            chunks += [ending, PROBE, ending]
+            chunks += [ending, LAST_CALL, ending]
             messages += [message for chunk in chunks[-3:] for message in decoder.feed(chunk)]
         else:
             messages += decoder.finish()
@@ -152,12 +155,12 @@ class Session:
 
     @property
     def wants(self) -> int:
-        """The selectors' events that it waits for."""
+        """The selector events that it waits for."""
         late = time.monotonic() < self._first_read
         return (0 if late else selectors.EVENT_READ) | (selectors.EVENT_WRITE if self._unsent else 0)
 
     def write(self) -> None:
-        """Sends what the daemon takes."""
+        """Send as much as the daemon accepts."""
         chunk = self._unsent.popleft()
         try:
             sent = self.socket.send(chunk) if chunk else 0
@@ -165,7 +168,7 @@ class Session:
             sent = 0
         except (BrokenPipeError, ConnectionResetError):
             if not self.overflowed:
-                raise FaultError("closed while it was sent to") from None
+                raise FaultError("closed while the client was sending") from None
             self._unsent.clear()
             return
         if sent < len(chunk):
@@ -178,7 +181,7 @@ class Session:
                     raise FaultError("closed before the end of the input") from None
 
     def read(self) -> bool:
-        """Takes what has come. True at the end. Raises `FaultError`."""
+        """Process the received data. True at the end of the connection. Raises `FaultError`."""
         try:
             data = self.socket.recv(1 << 18)
         except BlockingIOError:
@@ -202,16 +205,16 @@ class Session:
 
     def _take(self, reply: Reply) -> bool:
         if not self._due:
-            raise FaultError(f"an answer too many: {reply}")
+            raise FaultError(f"one answer too many: {reply}")
         method = self._due[0]
         if reply.error is None:
             if method is None:
-                raise FaultError(f"what was no call was answered with {reply}")
+                raise FaultError(f"a message that is not a call was answered with {reply}")
             interface, _, name = method.rpartition(".")
-            _hold(lambda: load(interface).check_reply(name, reply.parameters), reply)
+            _require(lambda: load(interface).check_reply(name, reply.parameters), reply)
         else:
             interface, _, error = reply.error.rpartition(".")
-            _hold(lambda: load(interface).check_error(error, reply.parameters), reply)
+            _require(lambda: load(interface).check_error(error, reply.parameters), reply)
             if error in ("Internal", "TooManyConnections") or (method is None) > (
                 error in ("MalformedMessage", "TooManyRequests")
             ):
@@ -226,7 +229,7 @@ class Session:
         return False
 
     def _continue(self, method: str | None, reply: Reply) -> bool:
-        """What goes on. A stream of events would never end: whoever reads it goes."""
+        """Process a reply that others follow. True for an event stream, which never ends: the client disconnects."""
         if reply.parameters.get("claim"):
             self.claim = str(reply.parameters["claim"]).encode()
         if method == f"{VOICEAUTHD}.Monitor":
@@ -239,11 +242,11 @@ class Session:
         if self._due and self.manner is not Manner.VANISH:
             raise FaultError(f"closed with {len(self._due)} answers due, the first to {self._due[0]}")
         if self._unsent and not self.overflowed:
-            raise FaultError("closed before it had heard all")
+            raise FaultError("closed before it had received everything")
         return True
 
     def over(self) -> bool:
-        """Whether there is nothing more to wait for. Raises `FaultError` if that takes too long."""
+        """Return whether there is nothing more to wait for. Raises `FaultError` if that takes too long."""
         if self.manner is Manner.VANISH and not self._unsent:
             return True
         if time.monotonic() - self._began > DEADLINE:
@@ -253,7 +256,7 @@ class Session:
         return False
 
     def close(self) -> None:
-        """Disconnects, and counts."""
+        """Disconnect, and update the results."""
         self.socket.close()
         self._results.connections += 1
         self._results.vanished += self.manner is Manner.VANISH
@@ -262,15 +265,15 @@ class Session:
         self._results.slowest = max(self._results.slowest, time.monotonic() - self._began)
 
 
-def _hold(check: Any, reply: Reply) -> None:
+def _require(check: Any, reply: Reply) -> None:
     try:
         check()
     except (VoiceauthError, LookupError) as problem:
-        raise FaultError(f"not as the interface has it: {problem}: {reply}") from None
+        raise FaultError(f"does not match the interface: {problem}: {reply}") from None
 
 
 def run(settings: Settings) -> Results:
-    """All of it. Ends early after a few faults."""
+    """Run the task, and return the result. Ends early after a few faults."""
     maker = Maker(settings.seed, texts=settings.texts, spoilt=settings.spoilt)
     results = Results(next=settings.first)
     began = time.monotonic()
@@ -284,10 +287,10 @@ def run(settings: Settings) -> Results:
             for session in sessions:
                 if session.wants:
                     selector.register(session.socket, session.wants, session)
-            happened = {key.data: events for key, events in selector.select(0.05)}
+            ready = {key.data: events for key, events in selector.select(0.05)}
         for session in list(sessions):
             try:
-                over = step(session, happened.get(session, 0))
+                over = step(session, ready.get(session, 0))
             except FaultError as fault:
                 results.faults.append(f"{fault}\n{session.manner.name} of {session.case}")
                 over = True
@@ -295,14 +298,14 @@ def run(settings: Settings) -> Results:
             if over:
                 session.close()
                 sessions.discard(session)
-        if len(results.faults) >= MOST_FAULTS:
+        if len(results.faults) >= MAX_FAULTS:
             break
     results.seconds = time.monotonic() - began
     return results
 
 
 def step(session: Session, events: int) -> bool:
-    """Does what can be done now. True when the session is over."""
+    """Process the selector events of a session. True when the session is over."""
     if events & selectors.EVENT_WRITE:
         session.write()
     if events & selectors.EVENT_READ and session.read():
@@ -311,7 +314,7 @@ def step(session: Session, events: int) -> bool:
 
 
 def become(user: str) -> None:
-    """This process is that user's from now on."""
+    """Become another user."""
     account = pwd.getpwnam(user)
     os.setgroups([])
     os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)

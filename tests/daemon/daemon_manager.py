@@ -1,4 +1,4 @@
-"""What a service manager is to the daemon: an address for its messages, and a socket that it passes on."""
+"""The parts of a service manager that the daemon uses: the socket for its messages, and socket activation."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FIRST_DESCRIPTOR = 3
 
 
 class Manager:
-    """The socket that `sd_notify` messages come to, at `path`."""
+    """The socket at `path` that receives the `sd_notify` messages."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -27,7 +27,7 @@ class Manager:
         self._socket.close()
 
     def within(self, field: str, seconds: float) -> bool:
-        """Whether a message with this field comes within so many seconds. `messages` has all that came."""
+        """Return whether a message with this field arrives within `seconds`. `messages` has all that arrived."""
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             self._socket.settimeout(left)
@@ -41,7 +41,7 @@ class Manager:
 
 
 def activate(descriptor: int, command: list[str]) -> None:
-    """Becomes `command`, with `descriptor` as the socket that was passed to it."""
+    """Replace this process by `command`, which gets `descriptor` as its activated socket."""
     os.dup2(descriptor, FIRST_DESCRIPTOR)
     os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "voiceauthd"}
     os.execv(command[0], command)

@@ -1,9 +1,9 @@
-"""`voiceauthd`, or `voiceauth run`, with a model without weights, which loads at once and hangs when it is told to.
+"""`voiceauthd`, or `voiceauth run`, with a model without weights, which loads at once and can be made to hang.
 
     python daemon_stub.py FOLDER voiceauthd --config FILE
 
-All else is the real daemon. While a file of one of these names is in FOLDER: `hold-load` the model does not finish
-loading, `hold-worker` it does not finish a forward, `hold-capture` no more sound is read. Who is held makes a file
+Everything else is the real daemon. It hangs while a file of one of these names is in FOLDER: `hold-load` in loading the
+model, `hold-worker` in a forward pass, `hold-capture` before reading audio. While it hangs there is a file
 `at-hold-load` and so on.
 """
 
@@ -25,6 +25,7 @@ BANDS = 64
 
 
 def wait_while(file: Path) -> None:
+    """Return when `file` does not exist."""
     if file.exists():
         file.with_name(f"at-{file.name}").touch()
     while file.exists():
@@ -32,7 +33,7 @@ def wait_while(file: Path) -> None:
 
 
 class Spectrum:
-    """The long-term spectrum as an embedding: enough to be the same for the same recording."""
+    """The long-term spectrum as an embedding, which is equal for equal recordings."""
 
     model = ModelId("spectrum", "1", "0" * 64, "1", BANDS)
     threshold = 0.5
@@ -52,7 +53,7 @@ class Spectrum:
 
 
 def install(folder: Path) -> None:
-    """Puts the model and the source that obey the files in `folder` in the place of the real ones."""
+    """Replace the model and the source by ones that obey the files in `folder`."""
 
     def load(_config: ModelConfig) -> Spectrum:
         wait_while(folder / "hold-load")
@@ -75,7 +76,7 @@ def install(folder: Path) -> None:
 
 
 def run(program: str) -> None:
-    """Does not return. The rest of `sys.argv` is the program's."""
+    """Run the program with the remaining arguments in `sys.argv`. Does not return."""
     if program == "voiceauthd":
         from voiceauthd.service.main import script
 

@@ -1,11 +1,11 @@
-"""Cohort and calibration that are made while the daemon runs: taken at the next reload, or refused and named."""
+"""Cohorts and calibrations made while the daemon runs: used from the next reload on, or refused by name."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from backends import made_up_calibration, made_up_cohort
-from daemon_box import Box
+from daemon_process import DaemonProcess
 from daemon_stub import Spectrum
 
 from voiceauthd.errors import ExitCode
@@ -17,7 +17,7 @@ PAIRS = 40_000
 
 
 def write_backend(folder: Path, seed: int) -> Path:
-    """A cohort of made-up strangers and a calibration that fits it. Returns the folder of the model."""
+    """Write a cohort of made-up strangers and its calibration. Returns the folder of the model."""
     own = folder / folder_name(Spectrum.model)
     own.mkdir(mode=0o700, parents=True, exist_ok=True)
     cohort = made_up_cohort(Spectrum.model, seed)
@@ -27,33 +27,33 @@ def write_backend(folder: Path, seed: int) -> Path:
     return own
 
 
-def demonstrated(box: Box) -> dict[str, bool]:
-    return {policy["name"]: policy["demonstrated"] for policy in box.ask("Status")["policies"]}
+def demonstrated(daemon: DaemonProcess) -> dict[str, bool]:
+    return {policy["name"]: policy["demonstrated"] for policy in daemon.ask("Status")["policies"]}
 
 
-def test_a_calibration_that_was_made_meanwhile_is_taken_at_a_reload(stub_at) -> None:
-    box = stub_at()
-    box.configure({"decision": {"threshold": None}})
-    box.ask("Reload")
-    assert demonstrated(box) == {"monitor": False, "unlock": False, "auth": False}
-    own = write_backend(box.folder / "scoring", 1)
-    assert box.ask("Reload")["changed"] == ["scoring"]
-    assert box.ask("Info")["model"]["calibrated"] is True
-    assert demonstrated(box) == {"monitor": True, "unlock": True, "auth": True}
-    assert box.ask("Reload")["changed"] == []
+def test_a_calibration_made_while_the_daemon_runs_is_used_after_a_reload(stub_at) -> None:
+    daemon = stub_at()
+    daemon.configure({"decision": {"threshold": None}})
+    daemon.ask("Reload")
+    assert demonstrated(daemon) == {"monitor": False, "unlock": False, "auth": False}
+    own = write_backend(daemon.folder / "scoring", 1)
+    assert daemon.ask("Reload")["changed"] == ["scoring"]
+    assert daemon.ask("Info")["model"]["calibrated"] is True
+    assert demonstrated(daemon) == {"monitor": True, "unlock": True, "auth": True}
+    assert daemon.ask("Reload")["changed"] == []
     (own / CALIBRATION).write_bytes((own / CALIBRATION).read_bytes()[:-40])
-    refused = box.refusal("Reload")
+    refused = daemon.refusal("Reload")
     assert str(own / CALIBRATION) in refused.parameters["detail"]
-    assert demonstrated(box)["auth"] is True, "what was in use stays in use"
-    write_backend(box.folder / "scoring", 2)
-    assert box.ask("Reload")["changed"] == ["scoring"]
+    assert demonstrated(daemon)["auth"] is True, "the old one stays in use"
+    write_backend(daemon.folder / "scoring", 2)
+    assert daemon.ask("Reload")["changed"] == ["scoring"]
 
 
-def test_a_calibration_of_another_cohort_keeps_the_daemon_from_starting_and_is_named(folder: Path, stub_at) -> None:
+def test_the_daemon_does_not_start_with_a_calibration_of_another_cohort(folder: Path, stub_at) -> None:
     own = write_backend(folder / "scoring", 1)
     calibration = (own / CALIBRATION).read_bytes()
     write_backend(folder / "scoring", 2)
     (own / CALIBRATION).write_bytes(calibration)
-    box = stub_at(await_ready=False)
-    assert box.wait() == ExitCode.STORAGE
-    assert f"{own / CALIBRATION} was fitted with another cohort" in box.log.read_text()
+    daemon = stub_at(await_ready=False)
+    assert daemon.wait() == ExitCode.STORAGE
+    assert f"{own / CALIBRATION} was fitted with another cohort" in daemon.log.read_text()

@@ -1,4 +1,4 @@
-"""Encryption at rest through the whole daemon: a new key, a lost one, and an old file put in the place of a new one."""
+"""Encryption at rest in the whole daemon: a new key, a lost key, and a downgraded file."""
 
 from __future__ import annotations
 
@@ -6,30 +6,25 @@ import json
 import os
 from pathlib import Path
 
-from daemon_box import Box
-from daemon_room import takes, voice
+from daemon_audio import takes, voice
+from daemon_process import DaemonProcess
 
 from voiceauthd.errors import ExitCode
 from voiceauthd.profiles.keys import KEY_FILE, load_keys
-from voiceauthd.profiles.sealed import key_of
+from voiceauthd.profiles.sealed import key_id_in
 
 VERSION_2 = b"voiceauthd-profile 2 "
 
 
-def accepted(box: Box) -> bool:
-    assert box.room is not None
-    with box.caller() as caller:
-        caller.send("Verify", name="Ralph")
-        caller.until("listening")
-        box.room.play(voice("ralph-1"))
-        return bool(caller.until("decided")["outcome"] == "accept")
+def accepted(daemon: DaemonProcess) -> bool:
+    return bool(daemon.verify("Ralph", voice("ralph-1"))["outcome"] == "accept")
 
 
-def key_file(box: Box) -> Path:
-    return box.folder / KEY_FILE
+def key_file(daemon: DaemonProcess) -> Path:
+    return daemon.folder / KEY_FILE
 
 
-def test_the_key_is_made_at_the_first_start_and_what_is_written_is_sealed(stub_at) -> None:
+def test_the_key_is_made_at_the_first_start_and_profiles_are_encrypted_with_it(stub_at) -> None:
     stub = stub_at()
     assert key_file(stub).stat().st_mode & 0o777 == 0o600
     assert stub.logged("keep a copy")
@@ -42,23 +37,23 @@ def test_the_key_is_made_at_the_first_start_and_what_is_written_is_sealed(stub_a
     assert secret not in stub.log.read_text()
 
 
-def test_a_new_key_is_taken_while_the_daemon_runs(stub_at) -> None:
+def test_rekey_encrypts_all_profiles_while_the_daemon_runs(stub_at) -> None:
     stub = stub_at()
     stub.enroll("Ralph", takes("Ralph"))
-    old = key_of((stub.profiles / "Ralph.profile").read_bytes())
+    old = key_id_in((stub.profiles / "Ralph.profile").read_bytes())
     with stub.caller() as caller:
         caller.send("Verify", name="Ralph")
         caller.until("listening")
         reply = stub.ask("Rekey")
-        stub.room.play(voice("ralph-1"))
+        stub.feed.play(voice("ralph-1"))
         assert caller.until("decided")["outcome"] == "accept"
     assert reply["profiles"] == 1
-    assert key_of((stub.profiles / "Ralph.profile").read_bytes()) == reply["key"] != old
+    assert key_id_in((stub.profiles / "Ralph.profile").read_bytes()) == reply["key"] != old
     assert [key.id for key in load_keys(key_file(stub), {}).all()] == [reply["key"]]
     assert accepted(stub)
 
 
-def test_with_the_key_lost_nobody_is_let_in_and_what_remains_is_told(stub_at) -> None:
+def test_without_the_key_nobody_is_accepted_and_the_missing_key_is_named(stub_at) -> None:
     stub = stub_at()
     stub.enroll("Ralph", takes("Ralph"))
     document = stub.ask("ExportProfile", name="Ralph")["document"]
@@ -80,7 +75,7 @@ def test_with_the_key_lost_nobody_is_let_in_and_what_remains_is_told(stub_at) ->
     assert accepted(stub)
 
 
-def test_a_key_that_is_spoilt_meanwhile_refuses_the_reload_and_the_old_one_serves_on(stub_at) -> None:
+def test_a_reload_with_a_damaged_key_file_is_refused_and_the_old_key_stays_in_use(stub_at) -> None:
     stub = stub_at()
     stub.enroll("Ralph", takes("Ralph"))
     whole = key_file(stub).read_bytes()
@@ -93,17 +88,17 @@ def test_a_key_that_is_spoilt_meanwhile_refuses_the_reload_and_the_old_one_serve
     assert stub.ask("Reload")["changed"] == []
 
 
-def test_with_a_key_that_cannot_be_trusted_the_daemon_does_not_start(stub_at, folder: Path) -> None:
+def test_the_daemon_does_not_start_with_a_damaged_key_file(stub_at, folder: Path) -> None:
     (folder / KEY_FILE).write_text("torn")
     (folder / KEY_FILE).chmod(0o600)
-    box = stub_at(await_ready=False)
-    assert box.process.wait(60) == ExitCode.STORAGE
-    assert box.logged(str(folder / KEY_FILE))
+    daemon = stub_at(await_ready=False)
+    assert daemon.process.wait(60) == ExitCode.STORAGE
+    assert daemon.logged(str(folder / KEY_FILE))
     assert (folder / KEY_FILE).read_text() == "torn"
 
 
-def test_a_plain_profile_put_in_the_place_of_a_sealed_one_is_refused(stub_at) -> None:
-    """A downgrade: whoever can write the folder, and has no key."""
+def test_an_encrypted_profile_that_is_replaced_by_a_plain_one_is_refused(stub_at) -> None:
+    """A downgrade, by somebody who can write to the folder but has no key."""
     stub = stub_at()
     stub.enroll("Ralph", takes("Ralph"))
     document = stub.ask("ExportProfile", name="Ralph")["document"]
@@ -117,14 +112,14 @@ def test_a_plain_profile_put_in_the_place_of_a_sealed_one_is_refused(stub_at) ->
     assert accepted(stub)
 
 
-def test_a_credential_of_systemds_is_used_and_no_key_file_is_made(stub_at, folder: Path) -> None:
+def test_a_systemd_credential_is_used_and_no_key_file_is_made(stub_at, folder: Path) -> None:
     credentials = folder / "credentials"
     credentials.mkdir(mode=0o700)
     key = load_keys(credentials / KEY_FILE, {}).current
     (credentials / KEY_FILE).chmod(0o400)
     stub = stub_at(environment={"CREDENTIALS_DIRECTORY": str(credentials)})
     stub.enroll("Ralph", takes("Ralph"))
-    assert key_of((stub.profiles / "Ralph.profile").read_bytes()) == key.id
+    assert key_id_in((stub.profiles / "Ralph.profile").read_bytes()) == key.id
     assert stub.ask("Rekey") == {"key": key.id, "profiles": 1}
     assert KEY_FILE not in os.listdir(folder)
     assert accepted(stub)

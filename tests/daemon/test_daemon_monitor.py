@@ -1,4 +1,4 @@
-"""The monitor stream: what is heard, as it is heard, to everybody who listens."""
+"""The event stream of Monitor, from a live source and from recordings, also to monitors that do not read."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from daemon_box import Box, wait_until, with_model
+from daemon_audio import CONVERSATION, quiet, voice
 from daemon_caller import Caller
-from daemon_room import CONVERSATION, quiet, voice
+from daemon_process import DaemonProcess, with_model
 from models import campplus_cache
+from waiting import wait_until
 
 from voiceauthd.audio.block import Block
 from voiceauthd.audio.file import read_recording
@@ -26,28 +27,31 @@ from voiceauthd.server.event_queue import MAX_DROPPED
 from voiceauthd.service.engine import build_engine
 from voiceauthd.speech.segmenter import Segmenter
 
-CLOSE = 2e-3
-"""How far two cosines of one window may be apart: windows that are embedded together differ in the last bits, and a
-reply is rounded to four digits."""
+COSINE_TOLERANCE = 2e-3
+"""Difference of two cosines of one window: embeddings computed in one batch differ in the last bits, and a reply is
+rounded to four digits."""
 
-CLOSE_RATIO = 0.1
-"""As much, of log-likelihood ratios: of a cosine, times what the calibration makes of it."""
+LLR_TOLERANCE = 0.1
+"""The same for log-likelihood ratios, which are steeper by the slope of the calibration."""
+
+RECORDED = CONVERSATION[:4]
+"""The part of the conversation that is read from a file."""
 
 
-def monitor(box: Box) -> Caller:
-    """A monitor whose stream has begun."""
-    caller = box.caller()
+def monitor(daemon: DaemonProcess) -> Caller:
+    """Return a monitor whose stream has begun."""
+    caller = daemon.caller()
     caller.send("Monitor")
     event = caller.reply().parameters["event"]
     assert (event["kind"], event["sequence"]) == ("started", 0)
-    assert event["detail"] == box.ask("Status")["source"]["description"]
+    assert event["detail"] == daemon.ask("Status")["source"]["description"]
     return caller
 
 
-def until_idle(caller: Caller, silences: int) -> list[dict]:
-    """The events up to so many ends of utterances."""
+def events_of(caller: Caller, utterances: int) -> list[dict]:
+    """The events up to the end of this number of utterances."""
     found: list[dict] = []
-    for _ in range(silences):
+    for _ in range(utterances):
         found += caller.events("silence")
     return found
 
@@ -61,17 +65,17 @@ def of_kind(events: list[dict], kind: str) -> list[dict]:
 
 
 def speakers(events: list[dict]) -> list[str | None]:
-    """Who speaks, in turn: "unknown" for somebody who is not enrolled. That nobody speaks in between is left out."""
-    told = [event["identity"] or event["decision"] for event in of_kind(events, "speaker")]
-    return [name for name in told if name != "undecided"]
+    """The speakers in their order, "unknown" for somebody who is not enrolled; without the silences in between."""
+    labels = [event["identity"] or event["decision"] for event in of_kind(events, "speaker")]
+    return [name for name in labels if name != "undecided"]
 
 
-def test_a_conversation_is_told_as_it_is_held(box: Box) -> None:
-    with monitor(box) as caller:
-        assert box.ask("Status")["monitors"] == 1
-        clips = [box.room.play(voice(turn), pause=0.9) for turn, _ in CONVERSATION]
-        end = box.room.say(quiet(0.1), pause=1.0)
-        events = until_idle(caller, len(CONVERSATION))
+def test_every_turn_of_a_conversation_gets_the_right_label(daemon: DaemonProcess) -> None:
+    with monitor(daemon) as caller:
+        assert daemon.ask("Status")["monitors"] == 1
+        clips = [daemon.feed.play(voice(turn), pause=0.9) for turn, _ in CONVERSATION]
+        end = daemon.feed.play_through(quiet(0.1), pause=1.0)
+        events = events_of(caller, len(CONVERSATION))
     starts = [clip.start + 0.9 for clip in clips]
     ends = [clip.start + len(clip.samples) / 16_000 for clip in clips]
     verdicts = [
@@ -92,10 +96,10 @@ def test_a_conversation_is_told_as_it_is_held(box: Box) -> None:
         assert (event["identity"] is None) == (event["decision"] != "known")
 
 
-def test_events_come_in_their_order(box: Box) -> None:
-    with monitor(box) as caller:
-        box.room.play(voice("ralph-1"))
-        events = until_idle(caller, 1)
+def test_events_are_in_order(daemon: DaemonProcess) -> None:
+    with monitor(daemon) as caller:
+        daemon.feed.play(voice("ralph-1"))
+        events = events_of(caller, 1)
     assert (kinds(events)[0], set(kinds(events)[1:-1]), kinds(events)[-1]) == (
         "speech",
         {"window", "speaker"},
@@ -110,9 +114,9 @@ def test_events_come_in_their_order(box: Box) -> None:
     assert all(before["time"] <= after["time"] for before, after in pairwise(events))
 
 
-def test_when_nobody_speaks_any_more_the_label_ends(box: Box) -> None:
-    with monitor(box) as caller:
-        box.room.play(voice("ralph-1"))
+def test_the_label_ends_after_the_last_utterance(daemon: DaemonProcess) -> None:
+    with monitor(daemon) as caller:
+        daemon.feed.play(voice("ralph-1"))
         events = caller.events("silence")
         assert speakers(events) == ["Ralph"]
         nobody = caller.reply().parameters["event"]
@@ -120,34 +124,34 @@ def test_when_nobody_speaks_any_more_the_label_ends(box: Box) -> None:
     assert nobody["start"] == events[-1]["start"]
 
 
-def test_two_monitors_are_told_the_same(box: Box) -> None:
-    with monitor(box) as one, monitor(box) as other:
-        assert box.ask("Status")["monitors"] == 2
-        box.room.play(voice("susan-1"))
-        first, second = until_idle(one, 1), until_idle(other, 1)
+def test_two_monitors_get_the_same_events(daemon: DaemonProcess) -> None:
+    with monitor(daemon) as one, monitor(daemon) as other:
+        assert daemon.ask("Status")["monitors"] == 2
+        daemon.feed.play(voice("susan-1"))
+        first, second = events_of(one, 1), events_of(other, 1)
     own = ("time", "latency_ms")
     assert [[event[key] for key in event if key not in own] for event in first] == [
         [event[key] for key in event if key not in own] for event in second
     ]
 
 
-def test_monitoring_does_not_disturb_a_verification(box: Box) -> None:
-    with monitor(box) as caller, box.caller() as verify:
+def test_monitoring_does_not_disturb_a_verification(daemon: DaemonProcess) -> None:
+    with monitor(daemon) as caller, daemon.caller() as verify:
         verify.send("Verify", name="Ralph")
         verify.until("listening")
-        box.room.play(voice("verify-ralph"))
+        daemon.feed.play(voice("verify-ralph"))
         assert verify.until("decided")["outcome"] == "accept"
         assert of_kind(caller.events("silence"), "window")[0]["identity"] == "Ralph"
 
 
-def test_monitoring_needs_more(box: Box) -> None:
-    assert box.refusal("Monitor").error == "ExpectedMore"
+def test_monitoring_needs_more(daemon: DaemonProcess) -> None:
+    assert daemon.refusal("Monitor").error == "ExpectedMore"
 
 
-def test_a_monitor_that_disconnects_is_forgotten(box: Box) -> None:
-    monitor(box).close()
-    wait_until("nobody monitors", lambda: box.ask("Status")["monitors"] == 0, 2.0)
-    assert box.ask("Status")["state"] == "ready"
+def test_a_monitor_that_disconnects_is_not_counted_any_more(daemon: DaemonProcess) -> None:
+    monitor(daemon).close()
+    wait_until("nobody monitors", lambda: daemon.ask("Status")["monitors"] == 0, 2.0)
+    assert daemon.ask("Status")["state"] == "ready"
 
 
 # Recordings
@@ -155,66 +159,68 @@ def test_a_monitor_that_disconnects_is_forgotten(box: Box) -> None:
 
 @pytest.fixture(scope="module")
 def conversation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The demo's conversation as one recording."""
+    """The first turns of the demo's conversation as one recording."""
     path = tmp_path_factory.mktemp("conversation") / "conversation.flac"
-    pieces = [piece for turn, _ in CONVERSATION for piece in (quiet(0.9), voice(turn))]
+    pieces = [piece for turn, _ in RECORDED for piece in (quiet(0.9), voice(turn))]
     soundfile.write(path, np.concatenate([*pieces, quiet(0.2)]), 16_000)
     return path
 
 
-def test_a_recording_streams_as_it_is_cut_and_compared_offline(shared: Box, conversation: Path, folder: Path) -> None:
-    """The same windows, the same scores, the same decisions; and then the stream ends."""
-    shutil.copytree(shared.profiles, folder / "profiles", copy_function=shutil.copy2)
+def test_a_recording_gives_the_same_windows_and_scores_as_offline(
+    shared_daemon: DaemonProcess, conversation: Path, folder: Path
+) -> None:
+    """Windows, scores and decisions are the same as those of `follow`; then the stream ends."""
+    shutil.copytree(shared_daemon.profiles, folder / "profiles", copy_function=shutil.copy2)
     (folder / "profiles").chmod(0o700)
-    shutil.copy2(shared.folder / KEY_FILE, folder)
+    shutil.copy2(shared_daemon.folder / KEY_FILE, folder)
     audio = {"source": str(conversation), "pace": "fast"}
-    with Box(folder, {"audio": audio}, environment=with_model(), hears=False) as box:
-        box.await_ready()
-        with monitor(box) as caller:
+    with DaemonProcess(folder, {"audio": audio}, environment=with_model(), with_audio=False) as daemon:
+        daemon.await_ready()
+        with monitor(daemon) as caller:
             events = caller.events()
         assert (events[-1]["kind"], events[-1]["detail"].split(":")[0]) == ("source", "ended")
         assert (events[-2]["kind"], events[-2]["decision"]) == ("speaker", "undecided")
-        assert speakers(events) == [speaker or "unknown" for _, speaker in CONVERSATION]
+        assert speakers(events) == [speaker or "unknown" for _, speaker in RECORDED]
         assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
-        assert box.ask("Status")["queue"]["dropped"] == 0
-        assert box.ask("Status")["windows"]["embedded"] == len(of_kind(events, "window"))
-        # Whoever comes later is told so, and does not wait for ever.
-        with monitor(box) as late:
+        assert daemon.ask("Status")["queue"]["dropped"] == 0
+        assert daemon.ask("Status")["windows"]["embedded"] == len(of_kind(events, "window"))
+        # A later monitor gets the end at once, instead of waiting for ever.
+        with monitor(daemon) as late:
             assert late.events()[-1]["detail"] == events[-1]["detail"]
-        assert box.refusal("Verify", name="Ralph").error == "NoSource"
-    heard = offline(box.config, conversation)
-    assert len(heard) == len(of_kind(events, "window")) > len(CONVERSATION)
+        assert daemon.refusal("Verify", name="Ralph").error == "NoSource"
+    scored = offline(daemon.config, conversation)
+    assert len(scored) == len(of_kind(events, "window")) > len(RECORDED)
     assert all(event["calibrated"] for event in of_kind(events, "window"))
-    for event, expected in zip(of_kind(events, "window"), heard, strict=True):
+    for event, expected in zip(of_kind(events, "window"), scored, strict=True):
         assert isinstance(expected, ScoredWindow)
         window, identified = expected.window, expected.identified
         assert event["start"] == pytest.approx(window.start / 16_000, abs=1e-4)
         assert event["duration"] == pytest.approx(window.duration, abs=1e-4)
         assert event["quality"]["net_speech"] == pytest.approx(window.quality.net_speech, abs=0.01)
         assert (event["decision"], event["identity"]) == (identified.recognition.value, identified.identity)
-        assert event["score"] == pytest.approx(identified.best.llr, abs=CLOSE_RATIO)
-        assert event["margin"] == pytest.approx(identified.margin, abs=CLOSE)
+        assert event["score"] == pytest.approx(identified.best.llr, abs=LLR_TOLERANCE)
+        assert event["margin"] == pytest.approx(identified.margin, abs=COSINE_TOLERANCE)
 
 
 def offline(config_file: Path, recording: Path) -> list[ScoredWindow | FailedWindow]:
-    """What `follow` hears in the recording, in this process, with the same configuration and the same profiles."""
+    """The results of `follow` in this process, with the same recording, configuration and profiles."""
     config = load_config(config_file, [f"model.cache={campplus_cache()}"])
-    engine = build_engine(config, lambda _happening: None)
+    engine = build_engine(config, lambda _event: None)
     samples = read_recording(recording)
-    # Blocks of another length than the daemon's: where the sound is cut must not matter.
+    # Blocks of another length than the daemon's, which must not matter.
     blocks = [Block(samples[start : start + 1000], start, float(start)) for start in range(0, len(samples), 1000)]
     return list(follow(blocks, Segmenter(config.speech), engine.recogniser))
 
 
-def test_a_recording_in_real_time_is_heard_in_real_time(stub_at, folder: Path) -> None:
+def test_a_recording_with_real_time_pace_takes_its_length(stub_at, folder: Path) -> None:
     soundfile.write(folder / "ralph.wav", voice("ralph-1")[:48_000], 16_000)
-    box = stub_at({"audio": {"source": str(folder / "ralph.wav")}}, hears=False)
-    assert box.ask("Status")["source"]["state"] == "closed"
-    with monitor(box) as caller:
+    daemon = stub_at({"audio": {"source": str(folder / "ralph.wav")}}, with_audio=False)
+    assert daemon.ask("Status")["source"]["state"] == "closed"
+    with monitor(daemon) as caller:
         began = time.monotonic()
         first = caller.events("window")[-1]
         assert 1.5 <= time.monotonic() - began < 4.0
-        assert box.ask("Status")["source"]["state"] == "open"
+        assert daemon.ask("Status")["source"]["state"] == "open"
         assert caller.events()[-1]["detail"].startswith("ended")
     assert first["duration"] == 1.5
     assert 2.7 <= time.monotonic() - began < 6.0
@@ -222,10 +228,13 @@ def test_a_recording_in_real_time_is_heard_in_real_time(stub_at, folder: Path) -
 
 # Monitors that do not read
 
+MANY_WINDOWS = 1000
+"""Windows after which the buffers between the daemon and a monitor that does not read are full."""
+
 
 @pytest.fixture
-def busy(stub_at, folder: Path) -> Box:
-    """A daemon that has ten minutes of speech to tell of as fast as it can, and waits for the word to begin."""
+def busy(stub_at, folder: Path) -> DaemonProcess:
+    """A daemon that processes ten minutes of speech as fast as it can, once `hold-capture` is removed."""
     seconds = 10 * 60
     speech = voice("ralph-1")
     soundfile.write(folder / "long.wav", np.tile(speech, seconds * 16_000 // len(speech)), 16_000)
@@ -234,10 +243,19 @@ def busy(stub_at, folder: Path) -> Box:
         "speech": {"window": 1.0, "first": 1.0, "hop": 0.25},
         "socket": {"events_queued": 64},
     }
-    return stub_at(settings, hears=False, hold="hold-capture")
+    return stub_at(settings, with_audio=False, hold="hold-capture")
 
 
-def test_a_monitor_that_never_reads_holds_nobody_up(busy: Box) -> None:
+def monitor_without_reading(daemon: DaemonProcess, caller: Caller) -> None:
+    """Return when `caller` monitors and the daemon has sent it more than the buffers hold."""
+    caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    caller.send("Monitor")
+    wait_until("it monitors", lambda: daemon.ask("Status")["monitors"] == 1)
+    (daemon.folder / "hold-capture").unlink()
+    wait_until("the buffers are full", lambda: daemon.ask("Status")["windows"]["embedded"] > MANY_WINDOWS, 60.0)
+
+
+def test_a_monitor_that_never_reads_delays_nobody(busy: DaemonProcess) -> None:
     with monitor(busy) as reader, busy.caller() as idle, busy.caller() as verify:
         idle.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         idle.send("Monitor")
@@ -248,19 +266,15 @@ def test_a_monitor_that_never_reads_holds_nobody_up(busy: Box) -> None:
         windows = of_kind(events, "window")
         assert len(windows) == busy.ask("Status")["windows"]["embedded"] > MAX_DROPPED
         assert [event["sequence"] for event in events] == list(range(1, len(events) + 1))
-        # The one that does not read is disconnected, and does not count any more.
-        wait_until("only readers are left", lambda: busy.ask("Status")["monitors"] == 0)
+        # The monitor that does not read is disconnected, and not counted any more.
+        wait_until("no monitor is left", lambda: busy.ask("Status")["monitors"] == 0)
         verify.send("ListProfiles", more=False)
         assert verify.reply().parameters == {"profiles": []}
 
 
-def test_a_monitor_that_reads_late_is_told_how_many_events_it_missed(busy: Box) -> None:
+def test_a_monitor_that_reads_late_gets_the_number_of_missed_events(busy: DaemonProcess) -> None:
     with busy.caller() as caller:
-        caller.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        caller.send("Monitor")
-        wait_until("it monitors", lambda: busy.ask("Status")["monitors"] == 1)
-        (busy.folder / "hold-capture").unlink()
-        wait_until("much is told", lambda: busy.ask("Status")["windows"]["embedded"] > 1000)
+        monitor_without_reading(busy, caller)
         (busy.folder / "hold-capture").touch()
         events = caller.events("dropped")
     missed = events[-1]
@@ -268,13 +282,9 @@ def test_a_monitor_that_reads_late_is_told_how_many_events_it_missed(busy: Box) 
     assert missed["sequence"] == events[-2]["sequence"] + missed["count"] + 1
 
 
-def test_the_daemon_stops_in_time_although_a_monitor_never_reads(busy: Box) -> None:
+def test_the_daemon_stops_in_time_even_if_a_monitor_never_reads(busy: DaemonProcess) -> None:
     with busy.caller() as idle:
-        idle.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        idle.send("Monitor")
-        wait_until("it monitors", lambda: busy.ask("Status")["monitors"] == 1)
-        (busy.folder / "hold-capture").unlink()
-        wait_until("its buffers are full", lambda: busy.ask("Status")["windows"]["embedded"] > 1000)
+        monitor_without_reading(busy, idle)
         began = time.monotonic()
         assert busy.end() == 0
         assert time.monotonic() - began < 2.0

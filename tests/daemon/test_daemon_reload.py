@@ -1,28 +1,53 @@
-"""The configuration is read again: all of it is used, or none; what goes on meanwhile survives, or is told why not."""
+"""Reloading the configuration: all of it is applied or none; running calls continue or are cancelled with a reason."""
 
 from __future__ import annotations
 
+import io
+import shutil
 import signal
+import tempfile
+import wave
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
-from daemon_box import Box, wait_until
+from daemon_audio import takes, voice
 from daemon_caller import RefusedError
-from daemon_room import takes, voice
+from daemon_process import DaemonProcess, start_stub
+from waiting import wait_until
 
-HEARS_DIFFERENTLY = {"speech": {"hop": 1.0}}
-"""Settings that need another capture and another worker."""
+OTHER_WINDOWS = {"speech": {"hop": 1.0}}
+"""Settings that need another capture thread and another worker."""
 
 
-def threshold(box: Box) -> float:
-    return box.ask("Info")["model"]["threshold"]
+def threshold(daemon: DaemonProcess) -> float:
+    return daemon.ask("Info")["model"]["threshold"]
+
+
+@pytest.fixture(scope="module")
+def module_stub() -> Iterator[DaemonProcess]:
+    folder = Path(tempfile.mkdtemp(prefix="voiceauthd-"))
+    with start_stub(folder) as daemon:
+        daemon.await_ready()
+        yield daemon
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
-def stub(stub_at) -> Box:
-    return stub_at()
+def stub(module_stub: DaemonProcess) -> Iterator[DaemonProcess]:
+    """A daemon with a stub model, which is idle, has the original configuration, and no profiles."""
+    module_stub.skip_log()
+    yield module_stub
+    assert module_stub.feed is not None
+    module_stub.feed.stop_playing()
+    module_stub.await_idle()
+    module_stub.configure({})
+    module_stub.ask("Reload")
+    for name in module_stub.names():
+        module_stub.ask("DeleteProfile", name=name)
 
 
-def test_a_new_configuration_is_used_and_its_changes_are_told(stub: Box) -> None:
+def test_a_new_configuration_is_applied_and_its_changes_are_reported(stub: DaemonProcess) -> None:
     assert threshold(stub) == 0.5
     stub.configure({"decision": {"threshold": 0.75}, "socket": {"events_queued": 99}})
     assert stub.ask("Reload")["changed"] == ["decision.threshold", "socket.events_queued"]
@@ -31,10 +56,10 @@ def test_a_new_configuration_is_used_and_its_changes_are_told(stub: Box) -> None
     assert stub.ask("Reload")["changed"] == []
 
 
-def test_a_hang_up_signal_reloads(stub: Box) -> None:
+def test_sighup_reloads(stub: DaemonProcess) -> None:
     stub.configure({"decision": {"threshold": 0.75}})
     stub.signal(signal.SIGHUP)
-    wait_until("the new threshold holds", lambda: threshold(stub) == 0.75)
+    wait_until("the new threshold is used", lambda: threshold(stub) == 0.75)
     assert stub.logged("reloaded: ")
 
 
@@ -47,19 +72,19 @@ def test_a_hang_up_signal_reloads(stub: Box) -> None:
         ({"access": {"monitor_group": "no-such-group"}}, "no-such-group"),
     ],
 )
-def test_a_bad_configuration_is_refused_and_the_old_one_stays(stub: Box, settings: dict, detail: str) -> None:
+def test_a_bad_configuration_is_refused_and_the_old_one_stays(stub: DaemonProcess, settings: dict, detail: str) -> None:
     stub.configure({"decision": {"threshold": 0.75}} | settings)
     refused = stub.refusal("Reload")
     assert refused.error == "ConfigurationRefused"
     assert detail in refused.parameters["detail"]
     assert threshold(stub) == 0.5
     stub.signal(signal.SIGHUP)
-    wait_until("it is in the log", lambda: stub.logged("not reloaded, the old configuration stays"))
+    wait_until("the refusal is logged", lambda: stub.logged("not reloaded, the old configuration stays"))
     assert threshold(stub) == 0.5
     assert stub.ask("Status")["state"] == "ready"
 
 
-def test_a_file_that_is_gone_or_torn_is_refused(stub: Box) -> None:
+def test_a_torn_or_missing_file_is_refused(stub: DaemonProcess) -> None:
     stub.config.write_text("decision: {threshold")
     assert f"{stub.config}:1" in stub.refusal("Reload").parameters["detail"]
     stub.config.unlink()
@@ -67,14 +92,14 @@ def test_a_file_that_is_gone_or_torn_is_refused(stub: Box) -> None:
     assert threshold(stub) == 0.5
 
 
-def test_a_profile_folder_that_cannot_be_used_is_refused(stub: Box) -> None:
+def test_a_profile_folder_that_cannot_be_used_is_refused(stub: DaemonProcess) -> None:
     stub.enroll("Ralph", takes("Ralph"))
     stub.configure({"profiles": str(stub.config)})
     assert stub.refusal("Reload").error == "StorageFailed"
     assert stub.names() == ["Ralph"]
 
 
-def test_another_profile_folder_is_used(stub: Box) -> None:
+def test_another_profile_folder_is_used(stub: DaemonProcess) -> None:
     stub.enroll("Ralph", takes("Ralph"))
     with stub.caller() as caller:
         caller.send("Verify", name="Ralph")
@@ -87,23 +112,23 @@ def test_another_profile_folder_is_used(stub: Box) -> None:
     assert stub.names() == []
 
 
-def test_a_verification_goes_on_when_its_sound_and_its_voices_stay(stub: Box) -> None:
+def test_a_verification_continues_if_audio_and_profiles_stay_the_same(stub: DaemonProcess) -> None:
     stub.enroll("Ralph", takes("Ralph"))
     with stub.caller() as caller:
         caller.send("Verify", name="Ralph")
         caller.until("listening")
         stub.configure({"decision": {"threshold": 0.4}, "log": {"level": "debug"}})
         assert stub.ask("Reload")["changed"] == ["decision.threshold", "log.level"]
-        stub.room.play(voice("ralph-1"))
+        stub.feed.play(voice("ralph-1"))
         assert caller.until("decided")["outcome"] == "accept"
 
 
-def test_a_verification_is_told_when_the_sound_it_hears_changes(stub: Box) -> None:
+def test_a_verification_is_cancelled_if_its_windows_change(stub: DaemonProcess) -> None:
     stub.enroll("Ralph", takes("Ralph"))
     with stub.caller() as caller:
         caller.send("Verify", name="Ralph")
         caller.until("listening")
-        stub.configure(HEARS_DIFFERENTLY)
+        stub.configure(OTHER_WINDOWS)
         stub.ask("Reload")
         with pytest.raises(RefusedError) as refused:
             caller.rest()
@@ -112,45 +137,42 @@ def test_a_verification_is_told_when_the_sound_it_hears_changes(stub: Box) -> No
     assert stub.ask("Status")["claim"] is None
 
 
-def test_a_monitor_hears_on_when_capture_and_worker_are_replaced(stub: Box) -> None:
+def test_a_monitor_continues_when_capture_and_worker_are_replaced(stub: DaemonProcess) -> None:
     with stub.caller() as monitor:
         monitor.send("Monitor")
         monitor.events("started")
-        stub.configure(HEARS_DIFFERENTLY)
+        stub.configure(OTHER_WINDOWS)
         stub.ask("Reload")
-        stub.room.play(voice("ralph-1"))
+        stub.feed.play(voice("ralph-1"))
         events = monitor.events("silence")
         starts = [event["start"] for event in events if event["kind"] == "window" and event["duration"] == 3.0]
     assert starts[1] - starts[0] == pytest.approx(1.0, abs=0.05)
     assert stub.ask("Status")["state"] == "ready"
 
 
-def test_a_microphone_is_let_go_of_after_a_reload_too(stub_at, folder) -> None:
-    """A recording, which is like a microphone in that it is closed while nobody listens."""
+def test_a_source_is_closed_after_a_reload_once_nobody_listens(stub_at, folder) -> None:
+    """A recording, which like a microphone is closed while nobody listens."""
     (folder / "long.wav").write_bytes(long_recording())
     audio = {"source": str(folder / "long.wav"), "pace": "realtime"}
-    box = stub_at({"audio": audio}, hears=False)
-    box.enroll("Ralph", takes("Ralph"))
-    monitor, caller = box.caller(), box.caller()
+    daemon = stub_at({"audio": audio}, with_audio=False)
+    daemon.enroll("Ralph", takes("Ralph"))
+    monitor, caller = daemon.caller(), daemon.caller()
     monitor.send("Monitor")
     monitor.events("started")
     caller.send("Verify", name="Ralph")
     caller.until("listening")
-    box.configure({"audio": audio} | HEARS_DIFFERENTLY)
-    box.ask("Reload")
+    daemon.configure({"audio": audio} | OTHER_WINDOWS)
+    daemon.ask("Reload")
     with pytest.raises(RefusedError):
         caller.rest()
     caller.close()
-    wait_until("it hears", lambda: box.ask("Status")["source"]["state"] == "open")
+    wait_until("it is open", lambda: daemon.ask("Status")["source"]["state"] == "open")
     monitor.close()
-    wait_until("it is closed", lambda: box.ask("Status")["source"]["state"] == "closed")
+    wait_until("it is closed", lambda: daemon.ask("Status")["source"]["state"] == "closed")
 
 
 def long_recording() -> bytes:
-    """A minute of silence, as WAV."""
-    import io
-    import wave
-
+    """Return a minute of silence as a WAV file."""
     content = io.BytesIO()
     with wave.open(content, "wb") as file:
         file.setnchannels(1)
@@ -160,7 +182,7 @@ def long_recording() -> bytes:
     return content.getvalue()
 
 
-def test_who_is_enrolled_across_a_reload_is_known_afterwards(stub: Box) -> None:
+def test_an_enrolment_during_a_reload_is_used_afterwards(stub: DaemonProcess) -> None:
     with stub.caller() as caller:
         claim = stub.begin_recordings(caller, name="Ralph")
         stub.configure({"decision": {"threshold": 0.6}})
@@ -170,23 +192,23 @@ def test_who_is_enrolled_across_a_reload_is_known_afterwards(stub: Box) -> None:
     with stub.caller() as caller:
         caller.send("Identify")
         caller.until("listening")
-        stub.room.play(voice("ralph-1"))
+        stub.feed.play(voice("ralph-1"))
         assert caller.until("decided")["identity"] == "Ralph"
 
 
-def test_a_reload_comes_to_its_end_although_its_caller_has_gone(stub: Box) -> None:
+def test_a_reload_finishes_even_if_its_caller_disconnects(stub: DaemonProcess) -> None:
     (stub.folder / "hold-load").touch()
-    stub.configure(HEARS_DIFFERENTLY | {"model": {"name": "campplus", "threads": 2}, "decision": {"threshold": 0.75}})
+    stub.configure(OTHER_WINDOWS | {"model": {"name": "campplus", "threads": 2}, "decision": {"threshold": 0.75}})
     with stub.caller() as caller:
         caller.send("Reload", more=False)
         assert caller.silent(0.2)
     (stub.folder / "hold-load").unlink()
-    wait_until("the new threshold holds", lambda: threshold(stub) == 0.75)
+    wait_until("the new threshold is used", lambda: threshold(stub) == 0.75)
     assert stub.ask("Status")["state"] == "ready"
 
 
-def test_what_was_given_on_the_command_line_holds_across_a_reload(stub_at) -> None:
-    box = stub_at(environment={"VOICEAUTHD_DECISION__THRESHOLD": "0.9"})
-    box.configure({"decision": {"threshold": 0.75, "margin": 0.1}})
-    assert box.ask("Reload")["changed"] == ["decision.margin"]
-    assert threshold(box) == 0.9
+def test_a_setting_from_the_environment_still_overrides_the_file_after_a_reload(stub_at) -> None:
+    daemon = stub_at(environment={"VOICEAUTHD_DECISION__THRESHOLD": "0.9"})
+    daemon.configure({"decision": {"threshold": 0.75, "margin": 0.1}})
+    assert daemon.ask("Reload")["changed"] == ["decision.margin"]
+    assert threshold(daemon) == 0.9

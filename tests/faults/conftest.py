@@ -1,4 +1,4 @@
-"""Fixtures of the fault injection: daemons that break when they are told to, and a PAM that asks them."""
+"""Fixtures of the fault injection: daemons in which parts can be broken, and a PAM that asks them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "daemon"))
 
-from fault_parts import HELPER, House, Tally, new_folder, new_house
+from faulty_daemon import HELPER, FaultyDaemon, Tally, new_folder, start_faulty
 from pam_room import PamRoom, what_is_missing
 
 
 @pytest.fixture(scope="session")
 def own_pam() -> Iterator[PamRoom]:
-    """The PAM that all faults are tried through."""
+    """The private PAM that all tests use."""
     missing = what_is_missing("pamtester")
     if missing is None and not HELPER.exists():
-        missing = f"no helper to ask: {HELPER.name} is not installed"
+        missing = f"the helper {HELPER.name} is not installed"
     if missing is not None:
         pytest.skip(missing)
     folder = Path(tempfile.mkdtemp(prefix="pam-room-"))
@@ -30,32 +30,32 @@ def own_pam() -> Iterator[PamRoom]:
 
 
 @pytest.fixture(scope="session")
-def shared_house(own_pam: PamRoom) -> Iterator[House]:
-    """The daemon of all tests that leave it as it was."""
-    with new_house(pam=own_pam) as house:
-        yield house
+def shared_faulty(own_pam: PamRoom) -> Iterator[FaultyDaemon]:
+    """The daemon of all tests that leave it unchanged."""
+    with start_faulty(pam=own_pam) as faulty:
+        yield faulty
 
 
 @pytest.fixture
-def house(shared_house: House) -> Iterator[House]:
-    """It hears the owner all the time; afterwards it must let the owner in again."""
-    with shared_house.speaking():
-        yield shared_house
-        shared_house.lets_the_owner_in(pam=False)
+def faulty(shared_faulty: FaultyDaemon) -> Iterator[FaultyDaemon]:
+    """The shared daemon, to which the owner speaks all the time. After the test it must accept the owner again."""
+    with shared_faulty.speaking():
+        yield shared_faulty
+        shared_faulty.accepts_the_owner(pam=False)
 
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A short path of the test's own, for a socket's path must be short."""
+    """A folder for one test with a short path, because the path of a socket must be short."""
     made = new_folder()
     yield made
     shutil.rmtree(made, ignore_errors=True)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What the issue asks for, in one line."""
-    if Tally.tries:
+    """Print a summary of all attempts."""
+    if Tally.attempts:
         terminalreporter.write_line(
-            f"fault injection: {len(Tally.faults)} faults, {Tally.tries} tries with the owner's own voice, "
+            f"fault injection: {len(Tally.faults)} faults, {Tally.attempts} attempts with the owner's own voice, "
             f"{Tally.accepts} accepts; without the fault {Tally.controls} of {Tally.controls} accepted"
         )

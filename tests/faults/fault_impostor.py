@@ -1,10 +1,10 @@
-"""Whoever sits in the daemon's place: answers each Verify by what a template says. The standard library alone, for it
-is run as other users, too.
+"""An impostor in place of the daemon, which answers each Verify from a template. It needs only the standard library,
+because it is also run as other users.
 
     python3 fault_impostor.py SOCKET < template
 
-The template is a JSON list of strings, each sent as it is; "<NONCE>" and "<NAME>" in it become those of the call. Ends
-with its standard input.
+The template is a JSON list of strings that are sent one by one; "<NONCE>" and "<NAME>" are replaced by those of the
+call. It ends at the end of its standard input.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Answer = Callable[[dict, socket.socket], None]
 
 
 class Impostor:
-    """Listens at `path`, in a thread, until it is closed. `answer` gets the parameters of each call."""
+    """Listens at `path` in a thread until it is closed. `answer` gets the parameters of each call."""
 
     def __init__(self, path: str, answer: Answer) -> None:
         self.answer = answer
@@ -64,14 +64,14 @@ class Impostor:
 
 
 def filled(template: str, call: dict) -> bytes:
-    """What is sent for this call."""
+    """Return the bytes to send for this call."""
     for mark, value in (("<NONCE>", call.get("nonce") or ""), ("<NAME>", call["name"])):
         template = template.replace(mark, json.dumps(value, ensure_ascii=False)[1:-1])
     return template.encode()
 
 
 def saying(pieces: list[str]) -> Answer:
-    """Sends these, and leaves the connection open."""
+    """Send the pieces, and leave the connection open."""
 
     def answer(call: dict, connection: socket.socket) -> None:
         for piece in pieces:
@@ -81,7 +81,7 @@ def saying(pieces: list[str]) -> Answer:
 
 
 def hanging_up(pieces: list[str]) -> Answer:
-    """Sends these, and closes."""
+    """Send the pieces, and close the connection."""
 
     def answer(call: dict, connection: socket.socket) -> None:
         saying(pieces)(call, connection)
@@ -91,7 +91,7 @@ def hanging_up(pieces: list[str]) -> Answer:
 
 
 def late(pieces: list[str], seconds: float) -> Answer:
-    """Sends these after a while."""
+    """Send the pieces after `seconds`."""
 
     def answer(call: dict, connection: socket.socket) -> None:
         time.sleep(seconds)

@@ -1,18 +1,18 @@
-"""`voiceauthd` that breaks when it is told to: the daemon of `daemon_stub.py`, with more that can be held or broken.
+"""The daemon of `daemon_stub.py`, in which more parts can be made to hang or break.
 
     python faults_stub.py FOLDER voiceauthd --config FILE
 
-While a file of one of these names is in FOLDER:
+Files in FOLDER have an effect while they exist:
 
     hold-load, hold-worker, hold-capture   as in daemon_stub.py
-    hold-lockout, hold-lockout-file        before a decision is told to the lockouts; before their file is in its place
-    hold-audit, hold-audit-line            before a decision is written to the audit log; with half of the line written
-    hold-answer                            when it is written, before the answer
-    hold-first                             before the socket is made
-    broken                                 what its text says is broken; `BROKEN` has the words
-    offset                                 so many seconds are added to `time.time()`
+    hold-lockout, hold-lockout-file        hangs before a decision is counted; before the lockout file is replaced
+    hold-audit, hold-audit-line            hangs before a decision is audited; after half of its line is written
+    hold-answer                            hangs after the line is written, before the answer
+    hold-first                             hangs before the socket is made
+    broken                                 the part named in the file is broken; `BROKEN` has the names
+    offset                                 the number of seconds in the file is added to `time.time()`
 
-Who is held makes a file `at-hold-load` and so on.
+While it hangs there is a file `at-hold-load` and so on.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ Embeddings = list[Embedding]
 
 
 def filled(value: float) -> Callable[[Embeddings], object]:
-    """Every number of every vector is `value`."""
+    """Set every number of every vector to `value`."""
     return lambda made: [replace(one, vector=np.full_like(one.vector, value)) for one in made]
 
 
 def one_number(value: float) -> Callable[[Embeddings], object]:
-    """The vectors are right but for their first number."""
+    """Set the first number of every vector to `value`."""
 
     def spoil(made: Embeddings) -> Embeddings:
         vectors = [one.vector.copy() for one in made]
@@ -68,7 +68,7 @@ def one_number(value: float) -> Callable[[Embeddings], object]:
 
 
 def shaped(change: Callable[[np.ndarray], object]) -> Callable[[Embeddings], object]:
-    """The vectors are changed as a whole."""
+    """Replace every vector by `change(vector)`."""
     return lambda made: [replace(one, vector=change(one.vector)) for one in made]
 
 
@@ -109,10 +109,10 @@ MODEL: dict[str, Callable[[Embeddings], object]] = {
     "one embedding too many": lambda made: [*made, *made],
     "another model's": lambda made: [replace(one, model=replace(one.model, digest="f" * 64)) for one in made],
 }
-"""What the model does with what it would have given."""
+"""Changes of the embeddings that the model returns."""
 
 ENDS = {"the worker ends": SystemExit(0), "the worker is interrupted": KeyboardInterrupt()}
-"""What no `except Exception` catches: the worker thread is gone."""
+"""Exceptions that `except Exception` does not catch: they end the worker thread."""
 
 
 def no_exemplars(profile: Profile) -> Profile:
@@ -128,7 +128,7 @@ PROFILES: dict[str, Callable[[Profile], Profile]] = {
     "an empty profile": no_exemplars,
     "a profile of NaN": nan_exemplars,
 }
-"""What the store gives, from the next reload on, where its checks have failed."""
+"""Changes of the profiles that the store returns from the next reload on, as if its own checks had failed."""
 
 SCORES: dict[str, Callable[[list[Score]], object]] = {
     "NaN scores": lambda scores: [replace(one, cosine=float("nan"), normalised=float("nan")) for one in scores],
@@ -139,13 +139,13 @@ SCORES: dict[str, Callable[[list[Score]], object]] = {
     "somebody else's scores": lambda scores: [replace(one, name=f"not {one.name}") for one in scores],
     "None for scores": lambda scores: None,
 }
-"""What the comparison gives."""
+"""Changes of the scores that the comparison returns."""
 
 OTHERS = (
     "the detector breaks",
     "the microphone is lost",
     "the audit log is full",
-    "the lockouts cannot be kept",
+    "the lockout fails",
     "the disk raises",
 )
 
@@ -153,22 +153,22 @@ BROKEN = (*MODEL, *ENDS, *PROFILES, *SCORES, *OTHERS)
 
 
 class Switches:
-    """The files in the folder."""
+    """Reads the files in the folder."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def hold(self, point: str) -> None:
-        """Returns when nothing says any more that it should wait there."""
+        """Hang while this point is held."""
         daemon_stub.wait_while(self._folder / f"hold-{point}")
 
     def held(self, point: str) -> bool:
-        """Whether whoever comes there is to wait."""
+        """Return whether this point is held."""
         return (self._folder / f"hold-{point}").exists()
 
     @property
     def broken(self) -> str:
-        """What is broken now; "" for nothing."""
+        """The part that is currently broken; "" for none."""
         try:
             return (self._folder / "broken").read_text(encoding="utf-8")
         except FileNotFoundError:
@@ -176,7 +176,7 @@ class Switches:
 
     @property
     def offset(self) -> float:
-        """Seconds by which the clock is wrong."""
+        """The seconds by which the clock is wrong."""
         try:
             return float((self._folder / "offset").read_text(encoding="utf-8"))
         except FileNotFoundError:
@@ -184,7 +184,7 @@ class Switches:
 
 
 class Breakable(daemon_stub.Spectrum):
-    """The model."""
+    """The model, which can be broken."""
 
     def __init__(self, folder: Path, switches: Switches) -> None:
         super().__init__(folder)
@@ -198,7 +198,7 @@ class Breakable(daemon_stub.Spectrum):
         return MODEL[broken](made) if broken in MODEL else made  # type: ignore[return-value]  # that is the fault
 
 
-def break_the_model(folder: Path, switches: Switches) -> None:
+def make_model_breakable(folder: Path, switches: Switches) -> None:
     load = engine.load_embedder
 
     def load_breakable(config: ModelConfig) -> Breakable:
@@ -208,7 +208,7 @@ def break_the_model(folder: Path, switches: Switches) -> None:
     engine.load_embedder = load_breakable
 
 
-def break_the_sound(switches: Switches) -> None:
+def make_audio_breakable(switches: Switches) -> None:
     make = engine.make_source
 
     def make_source(audio: AudioConfig) -> Source:
@@ -234,7 +234,7 @@ def break_the_sound(switches: Switches) -> None:
     FirstGate.voiced = voiced_or_fail  # type: ignore[method-assign]
 
 
-def break_the_voices(switches: Switches) -> None:
+def make_profiles_and_scores_breakable(switches: Switches) -> None:
     every, compare = ProfileStore.all, engine.Recogniser.compare
 
     def spoilt(store: ProfileStore) -> tuple[Profile, ...]:
@@ -250,8 +250,8 @@ def break_the_voices(switches: Switches) -> None:
     engine.Recogniser.compare = compare_or_fail  # type: ignore[method-assign,assignment]
 
 
-def break_the_records(switches: Switches) -> None:
-    write, write_all, judged, rename = AuditLog.write, chain.write_all, Lockout.judged, os.rename
+def make_records_breakable(switches: Switches) -> None:
+    write, write_all, record_decision, rename = AuditLog.write, chain.write_all, Lockout.record_decision, os.rename
 
     def hold_and_write(audit: AuditLog, entry: Entry) -> None:
         if entry.event == "Verify":
@@ -271,11 +271,11 @@ def break_the_records(switches: Switches) -> None:
             switches.hold("audit-line")
         write_all(descriptor, data[half:])
 
-    def hold_and_judge(lockout: Lockout, *about: object, **more: object) -> None:
+    def hold_and_record(lockout: Lockout, *about: object, **more: object) -> None:
         switches.hold("lockout")
-        if switches.broken == "the lockouts cannot be kept":
+        if switches.broken == "the lockout fails":
             raise StorageError("no space left", "disk_full")
-        judged(lockout, *about, **more)  # type: ignore[arg-type]  # passed on as they came
+        record_decision(lockout, *about, **more)  # type: ignore[arg-type]  # passed on unchanged
 
     def hold_and_rename(old: str, new: str, **folders: int) -> None:
         if str(new).endswith("lockout.json"):
@@ -284,11 +284,11 @@ def break_the_records(switches: Switches) -> None:
 
     chain.write_all = hold_and_write_all
     AuditLog.write = hold_and_write  # type: ignore[method-assign]
-    Lockout.judged = hold_and_judge  # type: ignore[method-assign]
+    Lockout.record_decision = hold_and_record  # type: ignore[method-assign]
     os.rename = os.replace = hold_and_rename  # type: ignore[assignment]
 
 
-def break_the_clock(switches: Switches) -> None:
+def make_clock_breakable(switches: Switches) -> None:
     now = time.time
     time.time = lambda: now() + switches.offset
 
@@ -298,11 +298,11 @@ def main() -> None:
     del sys.argv[1:3]
     switches = Switches(folder)
     daemon_stub.install(folder)
-    break_the_model(folder, switches)
-    break_the_sound(switches)
-    break_the_voices(switches)
-    break_the_records(switches)
-    break_the_clock(switches)
+    make_model_breakable(folder, switches)
+    make_audio_breakable(switches)
+    make_profiles_and_scores_breakable(switches)
+    make_records_breakable(switches)
+    make_clock_breakable(switches)
     switches.hold("first")
     daemon_stub.run(program)
 

@@ -1,6 +1,6 @@
-"""Between the daemon and who asks: an accept of the real daemon's that comes late, twice, changed or in pieces.
+"""An accept of the real daemon that arrives late, twice, changed or cut.
 
-Who answers here is root, so that nothing but the content can give it away; in test_faults_impostor.py it is not.
+It is sent by root, so that only its content can give it away; in test_faults_impostor.py other users send it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from daemon_caller import Caller
 from fault_impostor import Answer, Impostor, hanging_up, late, saying
-from fault_parts import HELPER_TIMEOUT, OTHER, OWNER, House, new_folder, some
+from faulty_daemon import HELPER_TIMEOUT, OTHER, OWNER, FaultyDaemon, new_folder, slow_except
 
 from voiceauthd.client.client import Client
 from voiceauthd.errors import VoiceauthError
@@ -27,9 +27,9 @@ END = NUL.decode()
 
 
 @pytest.fixture(scope="module")
-def accept(shared_house: House) -> str:
-    """What the real daemon has sent when it accepted, with marks in the place of nonce and name."""
-    with shared_house.speaking(), Caller(shared_house.box.socket, 10.0) as caller:
+def accept(shared_faulty: FaultyDaemon) -> str:
+    """The reply of the real daemon when it accepts, with placeholders for nonce and name."""
+    with shared_faulty.speaking(), Caller(shared_faulty.daemon.socket, 10.0) as caller:
         caller.send("Verify", more=False, name=OWNER, nonce=NONCE)
         raw = b""
         while not raw.endswith(NUL):
@@ -41,8 +41,8 @@ def accept(shared_house: House) -> str:
 
 
 @pytest.fixture
-def between(shared_house: House) -> Iterator[Callable[[Answer], Path]]:
-    """Puts somebody between the daemon and who asks; gives the socket to ask at."""
+def between(shared_faulty: FaultyDaemon) -> Iterator[Callable[[Answer], Path]]:
+    """Puts an impostor between the daemon and its callers; returns the socket to call."""
     folder = new_folder()
     made: list[Impostor] = []
 
@@ -60,7 +60,7 @@ def between(shared_house: House) -> Iterator[Callable[[Answer], Path]]:
 
 
 def changed(accept: str, **changes: object) -> str:
-    """The accept with other parameters; a parameter that becomes `...` is left out."""
+    """Return the accept with other parameters; `...` removes a parameter."""
     message = json.loads(accept.rstrip(END))
     for name, value in changes.items():
         if value is ...:
@@ -71,7 +71,7 @@ def changed(accept: str, **changes: object) -> str:
 
 
 def wrapped(accept: str, **changes: object) -> str:
-    """The accept with another frame around its parameters."""
+    """Return the accept with other fields next to its parameters."""
     return json.dumps({**json.loads(accept.rstrip(END)), **changes}, separators=(",", ":")) + END
 
 
@@ -83,51 +83,51 @@ CHANGES: dict[str, Callable[[str], str]] = {
     "null for the nonce": lambda accept: changed(accept, nonce=None),
     "an empty nonce": lambda accept: changed(accept, nonce=""),
     "a list with the nonce": lambda accept: changed(accept, nonce=["<NONCE>"]),
-    "the nonce beside the parameters": lambda accept: wrapped(changed(accept, nonce=...), nonce="<NONCE>"),
+    "the nonce outside the parameters": lambda accept: wrapped(changed(accept, nonce=...), nonce="<NONCE>"),
     "another name": lambda accept: changed(accept, name=OTHER),
     "no name": lambda accept: changed(accept, name=...),
-    "the name in other letters": lambda accept: changed(accept, name=OWNER.upper()),
+    "the name in capitals": lambda accept: changed(accept, name=OWNER.upper()),
     "no decision": lambda accept: changed(accept, state="progress"),
     "no state": lambda accept: changed(accept, state=...),
     "no outcome": lambda accept: changed(accept, outcome=...),
     "true for the outcome": lambda accept: changed(accept, outcome=True),
-    "another word for accept": lambda accept: changed(accept, outcome="ACCEPT"),
+    "accept in capitals": lambda accept: changed(accept, outcome="ACCEPT"),
     "a list with accept": lambda accept: changed(accept, outcome=["accept"]),
     "expired": lambda accept: changed(accept, expires=0),
     "expired long ago": lambda accept: changed(accept, expires=-10.0),
-    "good for ever": lambda accept: changed(accept, expires=...),
-    "good until text": lambda accept: changed(accept, expires="10"),
-    "good until NaN": lambda accept: changed(accept, expires=-777).replace("-777", "NaN"),
-    "good until infinity": lambda accept: changed(accept, expires=-777).replace("-777", "1e999"),
+    "without an expiry": lambda accept: changed(accept, expires=...),
+    "an expiry that is text": lambda accept: changed(accept, expires="10"),
+    "an expiry of NaN": lambda accept: changed(accept, expires=-777).replace("-777", "NaN"),
+    "an expiry of infinity": lambda accept: changed(accept, expires=-777).replace("-777", "1e999"),
     "a number for the policy": lambda accept: changed(accept, policy=17),
-    "an error that accepts": lambda accept: wrapped(accept, error="org.voiceauthd.Internal"),
+    "an error with the parameters of an accept": lambda accept: wrapped(accept, error="org.voiceauthd.Internal"),
     "more to come": lambda accept: wrapped(accept, continues=True),
-    "an unknown key beside it": lambda accept: wrapped(accept, signature="x"),
+    "an unknown field": lambda accept: wrapped(accept, signature="x"),
     "a list": lambda accept: f"[{accept.rstrip(END)}]{END}",
-    "nothing but accept": lambda accept: f'"accept"{END}',
-    "a line feed for the end": lambda accept: accept.replace(END, "\n"),
+    "only the word accept": lambda accept: f'"accept"{END}',
+    "a line feed at the end": lambda accept: accept.replace(END, "\n"),
     "a byte before it": lambda accept: "x" + accept,
     "deep": lambda accept: "[" * 100_000 + END,
     "long": lambda accept: accept.rstrip(END) + " " * (2 << 20) + END,
     "not UTF-8": lambda accept: accept.replace('"match"', '"\udcff"'),
 }
 
-OFTEN = {"another nonce", "no nonce", "another name", "no decision", "expired"}
+QUICK = {"another nonce", "no nonce", "another name", "no decision", "expired"}
 
 
-def by_both(house: House, path: Path, fault: str) -> None:
-    """Our client and the helper; a program that believes whatever it is told is not asked."""
-    house.lets_nobody_in(fault, found=[house.by_client(path=path), house.by_pam(path=path)])
+def by_both(faulty: FaultyDaemon, path: Path, fault: str) -> None:
+    """Assert that neither the client nor the helper accepts; a client that checks nothing is not tried."""
+    faulty.accepts_nobody(fault, found=[faulty.by_client(path=path), faulty.by_pam(path=path)])
 
 
-def test_the_same_answer_unchanged_lets_the_owner_in(shared_house: House, accept: str, between) -> None:
+def test_the_unchanged_answer_is_accepted(shared_faulty: FaultyDaemon, accept: str, between) -> None:
     path = between(saying([accept]))
-    assert shared_house.by_client(path=path).accepted
-    assert shared_house.by_pam(path=path).accepted
+    assert shared_faulty.by_client(path=path).accepted
+    assert shared_faulty.by_pam(path=path).accepted
 
 
-@pytest.mark.parametrize("what", some(CHANGES, OFTEN))
-def test_an_answer_that_was_changed_lets_nobody_in(shared_house: House, accept: str, between, what: str) -> None:
+@pytest.mark.parametrize("what", slow_except(CHANGES, QUICK))
+def test_a_changed_answer_accepts_nobody(shared_faulty: FaultyDaemon, accept: str, between, what: str) -> None:
     said = CHANGES[what](accept)
     assert said != accept
 
@@ -137,37 +137,39 @@ def test_an_answer_that_was_changed_lets_nobody_in(shared_house: House, accept: 
             raw = raw.replace(mark, value.encode())
         connection.sendall(raw)
 
-    by_both(shared_house, between(answer), f"the answer: {what}")
+    by_both(shared_faulty, between(answer), f"the answer: {what}")
 
 
-def test_an_answer_that_comes_late_lets_nobody_in(shared_house: House, accept: str, between) -> None:
+def test_a_late_answer_accepts_nobody(shared_faulty: FaultyDaemon, accept: str, between) -> None:
     path = between(late([accept], HELPER_TIMEOUT + 3.0))
-    found = [shared_house.by_pam(path=path)]
+    found = [shared_faulty.by_pam(path=path)]
     with pytest.raises(VoiceauthError), Client(path, timeout=0.2) as client:
         client.verify(OWNER, timeout=0.2)
-    shared_house.lets_nobody_in("the answer comes late", found=found)
+    shared_faulty.accepts_nobody("a late answer", found=found)
 
 
 @pytest.mark.slow
-def test_an_answer_in_drops_that_never_ends_is_not_waited_for(shared_house: House, accept: str, between) -> None:
-    """A byte now and then keeps each single wait short; all of them together are bounded, too."""
+def test_an_answer_that_arrives_byte_by_byte_is_not_waited_for(
+    shared_faulty: FaultyDaemon, accept: str, between
+) -> None:
+    """Each single wait is short, and their sum is bounded too."""
 
     def answer(call: dict, connection: socket.socket) -> None:
         for byte in accept:
             connection.sendall(byte.encode())
             time.sleep(0.05)
 
-    shared_house.lets_nobody_in("the answer in drops", found=[shared_house.by_pam(path=between(answer))])
+    shared_faulty.accepts_nobody("an answer byte by byte", found=[shared_faulty.by_pam(path=between(answer))])
 
 
-def test_an_answer_that_comes_twice_is_good_once_at_most(shared_house: House, accept: str, between) -> None:
-    """What came too much must not become the answer to the next call."""
-    by_both(shared_house, between(saying([accept + accept])), "the answer comes twice at once")
+def test_an_answer_that_arrives_twice_is_used_once(shared_faulty: FaultyDaemon, accept: str, between) -> None:
+    """The second copy must not become the answer to the next call."""
+    by_both(shared_faulty, between(saying([accept + accept])), "the answer arrives twice")
     calls: list[dict] = []
     said = threading.Event()
 
     def answer(call: dict, connection: socket.socket) -> None:
-        """The first call is answered, and once more when nobody waits for it; the second one never is."""
+        """Answer the first call, and again after it is over; never answer the second call."""
         calls.append(call)
         if len(calls) == 1:
             saying([accept])(call, connection)
@@ -184,34 +186,36 @@ def test_an_answer_that_comes_twice_is_good_once_at_most(shared_house: House, ac
             client.verify(OWNER, timeout=0.5)
 
 
-def test_the_answer_to_one_call_is_none_to_the_next(shared_house: House, accept: str, between) -> None:
-    heard: list[dict] = []
+def test_the_answer_to_one_call_is_not_valid_for_the_next(shared_faulty: FaultyDaemon, accept: str, between) -> None:
+    calls: list[dict] = []
 
     def answer(call: dict, connection: socket.socket) -> None:
-        """The first call is answered, each later one with the answer to the first."""
-        heard.append(call)
-        saying([accept])({**call, "nonce": heard[0]["nonce"]}, connection)
+        """Answer each call with the answer to the first."""
+        calls.append(call)
+        saying([accept])({**call, "nonce": calls[0]["nonce"]}, connection)
 
     path = between(answer)
     with Client(path, timeout=1.0) as client:
         assert client.verify(OWNER, timeout=1.0).accepted
         with pytest.raises(VoiceauthError):
             client.verify(OWNER, timeout=1.0)
-    by_both(shared_house, path, "an answer that was given before")
+    by_both(shared_faulty, path, "an answer that was given before")
 
 
-def test_a_nonce_is_good_for_one_call(house: House) -> None:
-    """Whoever listens in and asks again with the same nonce gets nothing that could be passed off as an answer."""
-    with house.box.caller() as caller:
+def test_a_nonce_is_accepted_for_one_call(faulty: FaultyDaemon) -> None:
+    """An attacker who repeats a call with the same nonce gets nothing that could be used as its answer."""
+    with faulty.daemon.caller() as caller:
         caller.send("Verify", name=OWNER, nonce="once", timeout=2.0)
         assert caller.rest()[-1]["outcome"] == "accept"
-    refused = house.box.refusal("Verify", name=OWNER, nonce="once", timeout=2.0)
+    refused = faulty.daemon.refusal("Verify", name=OWNER, nonce="once", timeout=2.0)
     assert (refused.error, refused.parameters["parameter"]) == ("InvalidParameter", "nonce")
 
 
 @pytest.mark.parametrize("ending", [hanging_up, saying])
-def test_an_answer_that_is_cut_lets_nobody_in(shared_house: House, accept: str, between, ending: Callable) -> None:
-    """Cut off at each byte, the one before the last included: without its end it is no message."""
+def test_an_answer_that_is_cut_accepts_nobody(
+    shared_faulty: FaultyDaemon, accept: str, between, ending: Callable
+) -> None:
+    """It is cut at each byte, including the terminating one, without which it is not a message."""
     whole = accept.replace("<NONCE>", NONCE).replace("<NAME>", OWNER)
     cuts = range(len(whole)) if ending is hanging_up else (0, 1, len(whole) // 2, len(whole) - 1)
     place = [0]
@@ -229,17 +233,19 @@ def test_an_answer_that_is_cut_lets_nobody_in(shared_house: House, accept: str, 
         assert client.verify(OWNER, timeout=1.0, nonce=NONCE).accepted
 
 
-def test_the_helper_takes_no_answer_that_is_cut(shared_house: House, accept: str, between) -> None:
+def test_the_helper_accepts_no_answer_that_is_cut(shared_faulty: FaultyDaemon, accept: str, between) -> None:
     for share in (0.0, 0.5, 0.97, 1.0):
         place = round(share * (len(accept) - 1))
-        found = [shared_house.by_pam(path=between(hanging_up([accept[:place]])))]
-        shared_house.lets_nobody_in("the answer is cut", found=found)
+        found = [shared_faulty.by_pam(path=between(hanging_up([accept[:place]])))]
+        shared_faulty.accepts_nobody("the answer is cut", found=found)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_the_helper_takes_no_answer_that_is_cut_anywhere(shared_house: House, accept: str, between) -> None:
+def test_the_helper_accepts_no_answer_that_is_cut_at_any_byte(
+    shared_faulty: FaultyDaemon, accept: str, between
+) -> None:
     for place in range(len(accept)):
-        found = [shared_house.by_pam(path=between(hanging_up([accept[:place]])))]
-        shared_house.lets_nobody_in("the answer is cut", found=found)
-    assert shared_house.by_pam(path=between(hanging_up([accept]))).accepted
+        found = [shared_faulty.by_pam(path=between(hanging_up([accept[:place]])))]
+        shared_faulty.accepts_nobody("the answer is cut", found=found)
+    assert shared_faulty.by_pam(path=between(hanging_up([accept]))).accepted

@@ -1,4 +1,4 @@
-"""SIGKILL at every stage of a verification, from before the socket to after the audit line."""
+"""SIGKILL at every stage of a verification, from before the socket is made to after the audit line is written."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import pytest
-from daemon_box import wait_until
-from daemon_room import voice
-from fault_parts import OTHER, OWNER, House, Try, end, kill, new_house, on_and_on, start
+from daemon_audio import voice
+from faulty_daemon import OTHER, OWNER, Attempt, FaultyDaemon, end, kill, repeated, start, start_faulty
 from pam_room import PamRoom
+from waiting import wait_until
 
 from voiceauthd.audit.verify import verify
 
 ALL_THE_TIME, HALF_A_SENTENCE, NEVER = "all the time", "half a sentence", "never"
 
 HALF = 1.2
-"""Seconds of the owner's speech: noticed, and too little to decide on."""
+"""Seconds of the owner's speech: detected, but too little for a decision."""
 
 
 @dataclass(frozen=True)
 class Stage:
-    """hold      where the daemon stands when it is killed; "" for none: it listens, or hears speech
-    speaks    when the owner does
-    starting  the daemon stands there while it starts
+    """The state of the daemon when it is killed.
+
+    hold      the point where it hangs; "" for none: it listens, or detects speech
+    speaks    when the owner speaks
+    starting  the daemon hangs while it starts
     """
 
     hold: str = ""
@@ -36,7 +38,7 @@ STAGES = {
     "while the model loads": Stage("load", starting=True),
     "while nothing is read": Stage("capture", speaks=NEVER),
     "while it listens": Stage(speaks=NEVER),
-    "while speech is heard": Stage(speaks=HALF_A_SENTENCE),
+    "while somebody speaks": Stage(speaks=HALF_A_SENTENCE),
     "in the model": Stage("worker"),
     "before the lockouts": Stage("lockout"),
     "before the audit line": Stage("audit"),
@@ -44,103 +46,103 @@ STAGES = {
     "after the audit line": Stage("answer"),
 }
 
-OFTEN = {
+QUICK = {
     ("while the model loads", "socket"),
     ("in the audit line", "socket"),
     ("after the audit line", "pam"),
 }
-"""Tried in every run of the tests; the others in the long one."""
+"""The cases that are not slow."""
 
 EVERY = [
-    pytest.param(at, way, marks=() if (at, way) in OFTEN else pytest.mark.slow)
+    pytest.param(at, way, marks=() if (at, way) in QUICK else pytest.mark.slow)
     for at in STAGES
     for way in ("socket", "client", "pam")
 ]
 
 
-def reach(house: House, stage: Stage) -> None:
-    """Returns when the daemon stands where it is to be killed."""
-    box = house.box
-    assert box.room is not None
+def reach(faulty: FaultyDaemon, stage: Stage) -> None:
+    """Return when the daemon is in the state in which it is to be killed."""
+    daemon = faulty.daemon
+    assert daemon.feed is not None
     if stage.hold and stage.hold != "capture":
-        house.await_held(stage.hold)
+        faulty.await_held(stage.hold)
         return
-    wait_until("it listens", lambda: box.ask("Status").get("claim") == "Verify")
+    wait_until("the daemon listens", lambda: daemon.ask("Status").get("claim") == "Verify")
     if stage.speaks == HALF_A_SENTENCE:
-        with box.caller() as monitor:
+        with daemon.caller() as monitor:
             monitor.send("Monitor")
             monitor.events("started")
-            box.room.play(voice("verify-ralph")[: round(HALF * 16_000)])
+            daemon.feed.play(voice("verify-ralph")[: round(HALF * 16_000)])
             monitor.events("speech")
 
 
-def killed(house: House, stage: Stage, way: str) -> Try:
-    """The daemon is killed in the middle of a try."""
-    trying = {"socket": house.by_socket, "client": house.by_client, "pam": house.by_pam}[way]
+def killed(faulty: FaultyDaemon, stage: Stage, way: str) -> Attempt:
+    """Kill the daemon during an attempt."""
+    trying = {"socket": faulty.by_socket, "client": faulty.by_client, "pam": faulty.by_pam}[way]
     if stage.starting:
-        house.box.end()
-        house.hold(stage.hold)
-        house.box = start(house.box.folder)
+        faulty.daemon.end()
+        faulty.hold(stage.hold)
+        faulty.daemon = start(faulty.daemon.folder)
         if stage.hold == "load":
-            house.box.await_socket()
+            faulty.daemon.await_socket()
     elif stage.hold:
-        house.hold(stage.hold)
+        faulty.hold(stage.hold)
     if stage.speaks == ALL_THE_TIME:
-        assert house.box.room is not None
-        house.box.room.play(on_and_on("verify-ralph"))
+        assert faulty.daemon.feed is not None
+        faulty.daemon.feed.play(repeated("verify-ralph"))
     with ThreadPoolExecutor(1) as thread:
         tried = thread.submit(trying, **({} if way == "pam" else {"timeout": 8.0}))
-        reach(house, stage)
-        kill(house.box)
+        reach(faulty, stage)
+        kill(faulty.daemon)
         return tried.result(30.0)
 
 
-def comes_back(house: House) -> None:
-    """Another daemon on the same folder: everybody is still enrolled, the log is whole, and the owner is let in."""
-    for file in house.box.folder.glob("hold-*"):
+def comes_back(faulty: FaultyDaemon) -> None:
+    """Assert that a new daemon on the same folder has all profiles and an intact log, and accepts the owner."""
+    for file in faulty.daemon.folder.glob("hold-*"):
         file.unlink()
-    house.box = start(house.box.folder)
-    house.box.await_ready()
-    assert house.box.names() == [OWNER, OTHER]
-    assert house.box.ask("Status")["profiles"] == {"usable": 2, "refused": 0}
-    with house.speaking():
-        house.lets_the_owner_in(pam=False)
-    log = verify(house.box.folder / "audit")
+    faulty.daemon = start(faulty.daemon.folder)
+    faulty.daemon.await_ready()
+    assert faulty.daemon.names() == [OWNER, OTHER]
+    assert faulty.daemon.ask("Status")["profiles"] == {"usable": 2, "refused": 0}
+    with faulty.speaking():
+        faulty.accepts_the_owner(pam=False)
+    log = verify(faulty.daemon.folder / "audit")
     assert log.whole, log.damage
 
 
 @pytest.mark.parametrize(("at", "way"), EVERY)
-def test_a_daemon_that_is_killed_lets_nobody_in_and_comes_back(own_pam: PamRoom, at: str, way: str) -> None:
-    with new_house(pam=own_pam) as house:
-        with house.speaking():
-            house.lets_the_owner_in(pam=False)
+def test_a_killed_daemon_accepts_nobody_and_can_be_restarted(own_pam: PamRoom, at: str, way: str) -> None:
+    with start_faulty(pam=own_pam) as faulty:
+        with faulty.speaking():
+            faulty.accepts_the_owner(pam=False)
         try:
-            found = [killed(house, STAGES[at], way), house.by_socket(), house.by_client()]
-            house.lets_nobody_in(f"SIGKILL {at}", found=found)
-            house.falls_through_to_the_password()
-            comes_back(house)
+            found = [killed(faulty, STAGES[at], way), faulty.by_socket(), faulty.by_client()]
+            faulty.accepts_nobody(f"SIGKILL {at}", found=found)
+            faulty.falls_through_to_the_password()
+            comes_back(faulty)
         finally:
-            end(house.box)
+            end(faulty.daemon)
 
 
 @pytest.mark.slow
-def test_a_kill_while_the_lockouts_are_written_forgets_no_failure_of_before(own_pam: PamRoom) -> None:
+def test_a_kill_while_the_lockout_file_is_written_loses_no_earlier_failure(own_pam: PamRoom) -> None:
     settings = {"lockout": {"failures": 3}}
-    with new_house(settings, pam=own_pam) as house:
+    with start_faulty(settings, pam=own_pam) as faulty:
         try:
-            with house.broken("the lowest scores"):
-                with house.speaking():
-                    found = [house.by_socket()]
-                found.append(killed(house, Stage("lockout-file"), "socket"))
-                house.release("lockout-file")
-                house.box = start(house.box.folder, settings)
-                house.box.await_ready()
-                with house.speaking():
-                    found += [house.by_socket(), house.by_socket()]
-            with house.speaking():
-                found += house.tries()
-            house.lets_nobody_in("SIGKILL while the lockouts are written", found=found)
-            assert [one.said for one in found[::2][:2]] == ["no_match"] * 2
-            assert "Locked" in found[-3].said
+            with faulty.broken("the lowest scores"):
+                with faulty.speaking():
+                    found = [faulty.by_socket()]
+                found.append(killed(faulty, Stage("lockout-file"), "socket"))
+                faulty.release("lockout-file")
+                faulty.daemon = start(faulty.daemon.folder, settings)
+                faulty.daemon.await_ready()
+                with faulty.speaking():
+                    found += [faulty.by_socket(), faulty.by_socket()]
+            with faulty.speaking():
+                found += faulty.attempts()
+                faulty.accepts_nobody("SIGKILL while the lockout file is written", found=found)
+            assert [one.message for one in found[::2][:2]] == ["no_match"] * 2
+            assert "Locked" in found[-3].message
         finally:
-            end(house.box)
+            end(faulty.daemon)

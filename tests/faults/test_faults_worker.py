@@ -1,34 +1,34 @@
-"""What a daemon does not get over by itself: each test has one of its own."""
+"""Faults that only a restart of the daemon repairs; each test has its own daemon."""
 
 from __future__ import annotations
 
 import pytest
-from fault_parts import LISTENS, SLACK, House, end, new_house, some, start
 from faults_stub import ENDS
+from faulty_daemon import SLACK, VERIFY_TIMEOUT, FaultyDaemon, end, slow_except, start, start_faulty
 from pam_room import PamRoom
 
 THREADS = {**ENDS, "the detector breaks": None}
 
 
-@pytest.mark.parametrize("what", some(THREADS, {"the worker ends"}))
-def test_a_thread_that_is_gone_lets_nobody_in_until_the_daemon_is_restarted(own_pam: PamRoom, what: str) -> None:
-    with new_house(pam=own_pam) as house, house.speaking():
-        house.lets_the_owner_in(pam=False)
-        with house.broken(what):
-            house.lets_nobody_in(what)
-        found = house.lets_nobody_in(f"{what}, and what broke is whole again")
-        assert all("has died" in one.said for one in found if one.way != "PAM")
-        assert all(one.seconds < LISTENS + SLACK / 2 for one in found), "nobody is kept waiting for what cannot come"
-        status = house.box.ask("Status")
+@pytest.mark.parametrize("what", slow_except(THREADS, {"the worker ends"}))
+def test_after_a_thread_has_died_nobody_is_accepted_until_the_daemon_is_restarted(own_pam: PamRoom, what: str) -> None:
+    with start_faulty(pam=own_pam) as faulty, faulty.speaking():
+        faulty.accepts_the_owner(pam=False)
+        with faulty.broken(what):
+            faulty.accepts_nobody(what)
+        found = faulty.accepts_nobody(f"{what}, and is repaired")
+        assert all("has died" in one.message for one in found if one.way != "PAM")
+        assert all(one.seconds < VERIFY_TIMEOUT + SLACK / 2 for one in found), "the error comes at once"
+        status = faulty.daemon.ask("Status")
         assert status["state"] == "degraded"
         assert "restart the daemon" in status["problem"]
-        house.falls_through_to_the_password()
-        folder = house.box.folder
-        house.box.end()
-        again = House(start(folder), own_pam)
+        faulty.falls_through_to_the_password()
+        folder = faulty.daemon.folder
+        faulty.daemon.end()
+        again = FaultyDaemon(start(folder), own_pam)
         try:
-            again.box.await_ready()
+            again.daemon.await_ready()
             with again.speaking():
-                again.lets_the_owner_in()
+                again.accepts_the_owner()
         finally:
-            end(again.box)
+            end(again.daemon)

@@ -1,4 +1,4 @@
-"""Clocks that are set by hand, and failures, for the tests of the lockout."""
+"""A clock that is set by hand, and failed verifications, for the tests of the lockout."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ CONFIG = LockoutConfig(failures=5, within=60.0, lasts=300.0)
 
 
 @dataclasses.dataclass
-class Hands:
-    """Clocks that are set by hand."""
+class ManualClock:
+    """Replaces `lockout_file.Clock`."""
 
     boot: str = "one"
-    up: float = 1_000.0
-    day: float = 1_790_000_000.0
+    uptime_now: float = 1_000.0
+    wall_now: float = 1_790_000_000.0
 
     def uptime(self) -> float:
-        return self.up
+        return self.uptime_now
 
     def wall(self) -> float:
-        return self.day
+        return self.wall_now
 
-    def passes(self, seconds: float) -> None:
-        self.up += seconds
-        self.day += seconds
+    def advance(self, seconds: float) -> None:
+        self.uptime_now += seconds
+        self.wall_now += seconds
 
-    def reboots(self, after: float) -> None:
-        """The machine was off for so long, by its wall clock."""
+    def reboot(self, after: float) -> None:
+        """Reboot the machine. `after`: seconds that it was off, by its wall clock."""
         self.boot += "'"
-        self.up = 7.0
-        self.day += after
+        self.uptime_now = 7.0
+        self.wall_now += after
 
 
-def fail(lockout, times=1, name="anna", reason="no_match", **others):
+def fail(lockout, times=1, name="anna", reason="no_match", **parameters):
     for _ in range(times):
-        lockout.judged(name, reason, accepted=False, **others)
+        lockout.record_decision(name, reason, accepted=False, **parameters)

@@ -1,4 +1,4 @@
-"""The table in docs/protocol.md is the one in the code."""
+"""The access table in docs/protocol.md is the one in the code."""
 
 from __future__ import annotations
 

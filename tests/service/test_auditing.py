@@ -1,4 +1,4 @@
-"""What of a call goes into the audit log: in its order, to its end, and never so often that it pushes others out."""
+"""Writing calls to the audit log: in order, even if the caller disconnects, and limited for each user."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from policy_parts import RALPH, RATIOS, ROOT, Desk, window
+from inprocess_daemon import CALIBRATED, MALLORY, RALPH, ROOT, InProcessDaemon, window
 
-from voiceauthd.audit.follow import Damage
+from voiceauthd.audit.check_chain import Damage
 from voiceauthd.audit.line import Line
 from voiceauthd.audit.log import AuditLog, Entry
 from voiceauthd.audit.reading import read
@@ -30,13 +30,14 @@ from voiceauthd.errors import (
 )
 from voiceauthd.server.call import CallError
 from voiceauthd.service import auditing
-from voiceauthd.service.auditing import AUDITED, LINES, Auditor, failed_outcome
+from voiceauthd.service.auditing import AUDITED, MAX_LINES, Auditor, failed_outcome
 
-Told = tuple[str, str, str, str | None, int]
+Summary = tuple[str, str, str, str | None, int]
+"""Event, outcome, reason, user and count of a line."""
 
 
-def run(folder: Path, work: Callable[[Auditor], Awaitable[None]]) -> list[Told]:
-    """Event, outcome, reason, user and count of every line that `work` has left."""
+def run(folder: Path, work: Callable[[Auditor], Awaitable[None]]) -> list[Summary]:
+    """Run `work(auditor)`, and return its lines."""
 
     async def life() -> None:
         auditor = Auditor(AuditLog(folder / "audit", 65536, 16))
@@ -47,16 +48,16 @@ def run(folder: Path, work: Callable[[Auditor], Awaitable[None]]) -> list[Told]:
 
     asyncio.run(life())
     assert verify(folder / "audit").whole
-    return told(folder)
+    return summaries(folder)
 
 
-def told(folder: Path) -> list[Told]:
+def summaries(folder: Path) -> list[Summary]:
     lines = [line.entry for line in read(folder / "audit")]
     return [(line.event, line.outcome, line.reason, line.user, line.count) for line in lines]
 
 
 def slow(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[str]:
-    """Makes the disk slow. Returns the names of the threads that write."""
+    """Make the disk slow. Returns a list that collects the names of the writing threads."""
     real, threads = AuditLog.write, []
 
     def write(log: AuditLog, entry: object) -> None:
@@ -68,7 +69,7 @@ def slow(monkeypatch: pytest.MonkeyPatch, seconds: float) -> list[str]:
     return threads
 
 
-def test_lines_stand_in_the_order_in_which_things_happened(tmp_path: Path) -> None:
+def test_lines_are_in_the_order_of_the_calls(tmp_path: Path) -> None:
     async def work(auditor: Auditor) -> None:
         calls = [auditor.record("Verify", "accept", f"match-{number}", RALPH, "Ralph") for number in range(30)]
         await asyncio.gather(*(asyncio.create_task(call) for call in calls))
@@ -78,15 +79,13 @@ def test_lines_stand_in_the_order_in_which_things_happened(tmp_path: Path) -> No
     assert lines[-1] == ("stop", "done", "", None, 1)
 
 
-def test_who_called_is_told(tmp_path: Path) -> None:
+def test_a_line_has_the_caller_the_profile_and_the_detail(tmp_path: Path) -> None:
     run(tmp_path, lambda auditor: auditor.record("Verify", "accept", "match", RALPH, "Ralph", "unlock"))
     entry = next(read(tmp_path / "audit")).entry
     assert (entry.uid, entry.user, entry.pid, entry.name, entry.detail) == (4242, "Ralph", 2, "Ralph", "unlock")
 
 
-def test_a_line_that_was_begun_comes_to_its_end_when_the_caller_vanishes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_is_written_even_if_the_caller_disconnects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow(monkeypatch, 0.1)
 
     async def work(auditor: Auditor) -> None:
@@ -118,7 +117,7 @@ def test_the_event_loop_does_not_wait_for_the_disk(tmp_path: Path, monkeypatch: 
     assert threading.main_thread().name not in threads
 
 
-def test_closing_waits_for_a_disk_that_hangs_no_longer_than_it_may(
+def test_closing_does_not_wait_longer_than_allowed_for_a_disk_that_hangs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     release = threading.Event()
@@ -144,7 +143,7 @@ def test_closing_waits_for_a_disk_that_hangs_no_longer_than_it_may(
     release.set()
 
 
-def test_nobody_waits_for_the_line_of_what_has_failed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_noted_line_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     slow(monkeypatch, 0.3)
     took = 0.0
 
@@ -158,8 +157,8 @@ def test_nobody_waits_for_the_line_of_what_has_failed(tmp_path: Path, monkeypatc
     assert took < 0.1
 
 
-def test_too_many_lines_that_wait_are_refused_and_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditing, "MOST_WAITING", 1)
+def test_lines_beyond_a_full_queue_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditing, "MAX_QUEUED", 1)
     monkeypatch.setattr(auditing, "RESERVED", 2)
     slow(monkeypatch, 0.1)
 
@@ -171,10 +170,8 @@ def test_too_many_lines_that_wait_are_refused_and_not_kept(tmp_path: Path, monke
     assert [line[0] for line in run(tmp_path, work)] == ["Verify"] * 3 + ["stop"]
 
 
-def test_calls_that_came_to_nothing_leave_room_for_those_that_came_to_something(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(auditing, "MOST_WAITING", 3)
+def test_failed_calls_do_not_fill_the_queue_for_other_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditing, "MAX_QUEUED", 3)
     slow(monkeypatch, 0.1)
 
     async def work(auditor: Auditor) -> None:
@@ -185,38 +182,38 @@ def test_calls_that_came_to_nothing_leave_room_for_those_that_came_to_something(
     assert [line[1] for line in run(tmp_path, work)] == ["denied"] * 3 + ["accept", "done"]
 
 
-# So many lines a minute
+# The limit of lines
 
 
-def test_a_user_with_many_ids_gets_no_more_lines_by_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditing, "MOST_CALLERS", 3)
+def test_a_user_with_many_ids_gets_no_more_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditing, "MAX_CALLERS", 3)
 
     async def work(auditor: Auditor) -> None:
         for uid in range(2001, 2101):
             await auditor.record("Verify", "denied", "denied", dataclasses.replace(RALPH, uid=uid, user=None))
 
     lines = run(tmp_path, work)
-    assert len(lines) == 3 + LINES + 2, (
-        "three users, ten lines of all others, the one that counts the rest, and the end"
+    assert len(lines) == 3 + MAX_LINES + 2, (
+        "one line of each of three users, ten of all others, one that counts the rest, and the stop"
     )
     assert lines[-2] == ("Verify", "denied", "denied", "several", 87)
 
 
-def test_a_user_who_is_denied_all_the_time_gets_ten_lines_and_one_that_counts_the_rest(tmp_path: Path) -> None:
+def test_a_user_who_is_denied_again_and_again_gets_ten_lines_and_one_that_counts_the_rest(tmp_path: Path) -> None:
     async def work(auditor: Auditor) -> None:
         for _ in range(1000):
             await auditor.record("ExportProfile", "denied", "denied", RALPH, "Susan")
 
     lines = run(tmp_path, work)
     assert lines == [
-        *[("ExportProfile", "denied", "denied", "Ralph", 1)] * LINES,
-        ("ExportProfile", "denied", "denied", "Ralph", 1000 - LINES),
+        *[("ExportProfile", "denied", "denied", "Ralph", 1)] * MAX_LINES,
+        ("ExportProfile", "denied", "denied", "Ralph", 1000 - MAX_LINES),
         ("stop", "done", "", None, 1),
     ]
-    assert [line.entry.name for line in read(tmp_path / "audit")][LINES] == "Susan"
+    assert [line.entry.name for line in read(tmp_path / "audit")][MAX_LINES] == "Susan"
 
 
-def test_calling_for_different_things_gets_no_more_lines(tmp_path: Path) -> None:
+def test_calls_of_different_methods_share_the_limit(tmp_path: Path) -> None:
     kinds = [("Verify", "cancelled", "cancelled"), ("Enroll", "denied", "proof_needed"), ("Verify", "refused", "busy")]
 
     async def work(auditor: Auditor) -> None:
@@ -224,56 +221,61 @@ def test_calling_for_different_things_gets_no_more_lines(tmp_path: Path) -> None
             await auditor.record(*kinds[number % 3], RALPH, f"name-{number}")
 
     lines = run(tmp_path, work)
-    assert len(lines) == LINES + 2
-    assert lines[LINES] == ("several", "several", "several", "Ralph", 300 - LINES)
+    assert len(lines) == MAX_LINES + 2
+    assert lines[MAX_LINES] == ("several", "several", "several", "Ralph", 300 - MAX_LINES)
 
 
-def test_what_was_counted_is_told_when_the_minute_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(auditing, "MINUTE", 0.3)
+def test_the_count_is_written_when_the_period_is_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auditing, "LIMIT_PERIOD", 0.3)
 
     async def work(auditor: Auditor) -> None:
         for _ in range(2):
-            for _ in range(LINES + 5):
+            for _ in range(MAX_LINES + 5):
                 await auditor.record("Identify", "denied", "denied", RALPH)
-            before = len(told(tmp_path))
-            while len(told(tmp_path)) == before:
+            before = len(summaries(tmp_path))
+            while len(summaries(tmp_path)) == before:
                 await asyncio.sleep(0.02)
 
     lines = run(tmp_path, work)
-    assert [line[4] for line in lines] == [*[1] * LINES, 5, *[1] * LINES, 5, 1]
+    assert [line[4] for line in lines] == [*[1] * MAX_LINES, 5, *[1] * MAX_LINES, 5, 1]
 
 
-def test_what_was_counted_stands_before_the_next_thing_that_counts(tmp_path: Path) -> None:
+def test_the_count_is_written_before_the_users_next_decision(tmp_path: Path) -> None:
     async def work(auditor: Auditor) -> None:
-        for _ in range(LINES + 7):
+        for _ in range(MAX_LINES + 7):
             await auditor.record("Verify", "denied", "denied", RALPH, "Susan")
         await auditor.record("Verify", "accept", "match", RALPH, "Ralph")
         await auditor.record("Verify", "denied", "denied", RALPH, "Susan")
 
     lines = run(tmp_path, work)
-    assert [(line[1], line[4]) for line in lines[LINES:]] == [("denied", 7), ("accept", 1), ("denied", 1), ("done", 1)]
+    assert [(line[1], line[4]) for line in lines[MAX_LINES:]] == [
+        ("denied", 7),
+        ("accept", 1),
+        ("denied", 1),
+        ("done", 1),
+    ]
 
 
-@pytest.mark.parametrize("outcome", ["accept", "reject", "inconclusive", "done", "failed"])
-def test_what_was_decided_or_done_has_a_line_each(tmp_path: Path, outcome: str) -> None:
+def test_each_decision_change_and_internal_error_has_its_own_line(tmp_path: Path) -> None:
+    outcomes = ["accept", "reject", "inconclusive", "done", "failed"]
+
     async def work(auditor: Auditor) -> None:
-        for _ in range(3 * LINES):
-            await auditor.record("Verify", outcome, "", RALPH)
+        for outcome in outcomes:
+            for _ in range(2 * MAX_LINES):
+                await auditor.record("Verify", outcome, "", RALPH)
 
-    assert len(run(tmp_path, work)) == 3 * LINES + 1
+    assert len(run(tmp_path, work)) == len(outcomes) * 2 * MAX_LINES + 1
 
 
-def test_whatever_root_does_has_a_line_each(tmp_path: Path) -> None:
+def test_each_call_of_root_has_its_own_line(tmp_path: Path) -> None:
     async def work(auditor: Auditor) -> None:
-        for _ in range(3 * LINES):
+        for _ in range(3 * MAX_LINES):
             await auditor.record("Verify", "refused", "busy", ROOT)
 
-    assert len(run(tmp_path, work)) == 3 * LINES + 1
+    assert len(run(tmp_path, work)) == 3 * MAX_LINES + 1
 
 
-def test_one_user_s_denials_hide_no_other_s(tmp_path: Path) -> None:
-    from policy_parts import MALLORY
-
+def test_the_denials_of_one_user_do_not_hide_those_of_another(tmp_path: Path) -> None:
     async def work(auditor: Auditor) -> None:
         for _ in range(50):
             await auditor.record("Verify", "denied", "denied", MALLORY, "Ralph")
@@ -283,7 +285,7 @@ def test_one_user_s_denials_hide_no_other_s(tmp_path: Path) -> None:
     assert ("Verify", "denied", "denied", "Ralph", 1) in lines
 
 
-# What a call comes to
+# Outcomes
 
 
 @pytest.mark.parametrize(
@@ -301,17 +303,17 @@ def test_one_user_s_denials_hide_no_other_s(tmp_path: Path) -> None:
         (ZeroDivisionError(), ("failed", "internal")),
     ],
 )
-def test_how_a_call_that_failed_is_told(problem: BaseException, outcome: tuple[str, str]) -> None:
+def test_outcome_and_reason_of_a_failed_call(problem: BaseException, outcome: tuple[str, str]) -> None:
     assert failed_outcome(problem) == outcome
 
 
-def test_new_bounds_hold_after_a_reload(tmp_path: Path) -> None:
+def test_new_bounds_apply_after_a_reload(tmp_path: Path) -> None:
     audit = AuditLog(tmp_path / "audit", 1, 1)
     Auditor(audit).configure(AuditConfig(size=32, files=3))
     assert (audit.size, audit.files) == (32 * 1024, 3)
 
 
-def test_the_page_names_every_event_every_field_and_every_kind_of_damage() -> None:
+def test_docs_audit_md_names_every_event_every_field_and_every_kind_of_damage() -> None:
     root = Path(__file__).parents[2]
     page = (root / "docs" / "audit.md").read_text(encoding="utf-8")
     fields = list(Line(1, "", Entry("", ""), "", "", "").object())
@@ -325,14 +327,14 @@ def test_the_page_names_every_event_every_field_and_every_kind_of_damage() -> No
 
 
 def verified(folder: Path, cosine: float, audit: AuditLog) -> tuple[str, str]:
-    """How a verification of Ralph ends, while a voice is heard that is so like his."""
+    """Outcome and reason of a verification of Ralph with a voice of this similarity."""
 
     async def life() -> tuple[str, str]:
-        desk = Desk(folder, RATIOS, [window(cosine)] * 3, Config())
-        desk.state.auditor = Auditor(audit)
+        daemon = InProcessDaemon(folder, CALIBRATED, [window(cosine)] * 3, Config())
+        daemon.state.auditor = Auditor(audit)
         async with asyncio.timeout(20.0):
-            replies = await desk.ask("Verify", RALPH, name="Ralph", timeout=2.0)
-            await desk.state.auditor.close(2.0)
+            replies = await daemon.ask("Verify", RALPH, name="Ralph", timeout=2.0)
+            await daemon.state.auditor.close(2.0)
         last = replies[-1].parameters
         return last["outcome"], last["reason"]
 
@@ -343,40 +345,38 @@ def verified(folder: Path, cosine: float, audit: AuditLog) -> tuple[str, str]:
 def test_a_decision_has_one_line(tmp_path: Path, cosine: float, outcome: str) -> None:
     decision = verified(tmp_path, cosine, AuditLog(tmp_path / "audit", 65536, 4))
     assert decision[0] == outcome
-    assert told(tmp_path) == [("Verify", *decision, "Ralph", 1), ("stop", "done", "", None, 1)]
+    assert summaries(tmp_path) == [("Verify", *decision, "Ralph", 1), ("stop", "done", "", None, 1)]
     entry = next(read(tmp_path / "audit")).entry
     assert (entry.name, entry.detail) == ("Ralph", "unlock")
 
 
 class Broken(AuditLog):
-    """Fails its first lines, as many as are left."""
+    """Fails to write its first `failures` lines."""
 
-    left = 1
+    failures = 1
 
     def write(self, entry: object) -> None:
-        if self.left > 0:
-            self.left -= 1
+        if self.failures > 0:
+            self.failures -= 1
             raise StorageError("the disk is full", "disk_full")
         super().write(entry)  # type: ignore[arg-type]
 
 
-def test_what_cannot_be_audited_accepts_nobody(tmp_path: Path) -> None:
+def test_an_accept_that_cannot_be_audited_becomes_inconclusive(tmp_path: Path) -> None:
     audit = Broken(tmp_path / "audit", 65536, 4)
     assert verified(tmp_path, 0.95, audit) == ("inconclusive", "not_audited")
-    # The disk had room again for the line about what became of it.
-    assert told(tmp_path) == [("Verify", "inconclusive", "not_audited", "Ralph", 1), ("stop", "done", "", None, 1)]
+    # The next line, about the inconclusive decision, could be written.
+    assert summaries(tmp_path) == [("Verify", "inconclusive", "not_audited", "Ralph", 1), ("stop", "done", "", None, 1)]
 
 
 def test_a_reject_needs_no_audit_log(tmp_path: Path) -> None:
     audit = Broken(tmp_path / "audit", 65536, 4)
-    audit.left = 99
+    audit.failures = 99
     assert verified(tmp_path, -0.2, audit)[0] == "reject"
     assert not (tmp_path / "audit").exists()
 
 
-def test_what_the_audit_log_does_not_take_is_in_the_daemon_s_log(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_line_that_cannot_be_audited_is_in_the_daemons_log(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     audit = Broken(tmp_path / "audit", 65536, 4)
 
     async def life() -> None:

@@ -1,4 +1,4 @@
-"""The lockout at the one door of the daemon: what a verification does to it, and it to a verification."""
+"""The lockout in the daemon's methods: how verifications count, and how a lock affects them."""
 
 from __future__ import annotations
 
@@ -7,152 +7,138 @@ import contextlib
 import threading
 
 import pytest
-from policy_parts import LISTENER, MALLORY, RATIOS, ROOT, UNCALIBRATED, Desk, window
-
-from voiceauthd.config.schema import Config
+from inprocess_daemon import CALIBRATED, LISTENER, MALLORY, ROOT, UNCALIBRATED, outcome, run_scenario, window
 
 RIGHT, WRONG, UNSURE = window(0.95), window(0.0), window(0.4)
 
 
-def together(folder, backend, windows, talk):
-    """What `talk` finds with a daemon that hears `windows` at each call."""
-
-    async def run():
-        desk = Desk(folder, backend, windows, Config())
-        async with asyncio.timeout(20.0):
-            return await talk(desk)
-
-    return asyncio.run(run())
+async def verify(daemon, peer=ROOT, name="Ralph", **parameters):
+    """The reason of the decision, or the error."""
+    return outcome(await daemon.ask("Verify", peer, name=name, timeout=0.05, **parameters), "reason")
 
 
-async def verify(desk, peer=ROOT, name="Ralph", **parameters):
-    """The reason, or the error."""
-    reply = (await desk.ask("Verify", peer, name=name, timeout=0.05, **parameters))[-1]
-    return reply.parameters["reason"] if reply.error is None else reply.error.rpartition(".")[2]
-
-
-@pytest.mark.parametrize(("heard", "reason"), [(WRONG, "no_match"), (UNSURE, "unsure")])
-def test_the_sixth_call_is_refused_before_anything_is_heard(tmp_path, heard, reason):
-    async def talk(desk):
-        assert [await verify(desk) for _ in range(5)] == [reason] * 5
-        opened = desk.workers.opened
-        replies = await desk.ask("Verify", name="ralph")
+@pytest.mark.parametrize(("voice", "reason"), [(WRONG, "no_match"), (UNSURE, "unsure")])
+def test_the_sixth_call_is_refused_without_opening_the_microphone(tmp_path, voice, reason):
+    async def scenario(daemon):
+        assert [await verify(daemon) for _ in range(5)] == [reason] * 5
+        opened = daemon.live.opened
+        replies = await daemon.ask("Verify", name="ralph")
         assert [reply.error for reply in replies] == ["org.voiceauthd.Locked"]
         assert replies[0].parameters["name"] == "ralph"
         assert 299.0 < replies[0].parameters["seconds"] <= 300.0
-        assert desk.workers.opened == opened
-        assert desk.state.claims.current is None
-        assert 299.0 < (await desk.ask("ShowProfile", name="Ralph"))[0].parameters["profile"]["locked_for"] <= 300.0
-        return await verify(desk, name="Susan")
+        assert daemon.live.opened == opened
+        assert daemon.state.claims.current is None
+        assert 299.0 < (await daemon.ask("ShowProfile", name="Ralph"))[0].parameters["profile"]["locked_for"] <= 300.0
+        return await verify(daemon, name="Susan")
 
-    assert together(tmp_path, UNCALIBRATED, [heard] * 2, talk) == "no_match", "Susan's voice is not locked"
+    assert run_scenario(tmp_path, UNCALIBRATED, [voice] * 2, scenario) == "no_match", "Susan's voice is not locked"
 
 
 def test_no_speech_never_locks(tmp_path):
-    async def talk(desk):
-        return {await verify(desk) for _ in range(12)}
+    async def scenario(daemon):
+        return {await verify(daemon) for _ in range(12)}
 
-    assert together(tmp_path, UNCALIBRATED, [], talk) == {"no_speech"}
+    assert run_scenario(tmp_path, UNCALIBRATED, [], scenario) == {"no_speech"}
 
 
-@pytest.mark.parametrize("spoilt", [{"clipping": 0.5}, {"level_dbfs": -80.0}, {"snr_db": -10.0}])
-def test_sound_that_could_not_be_compared_never_locks(tmp_path, spoilt):
-    async def talk(desk):
-        return {await verify(desk) for _ in range(6)}
+@pytest.mark.parametrize("quality", [{"clipping": 0.5}, {"level_dbfs": -80.0}, {"snr_db": -10.0}])
+def test_windows_that_could_not_be_compared_never_lock(tmp_path, quality):
+    async def scenario(daemon):
+        return {await verify(daemon) for _ in range(6)}
 
-    (reason,) = together(tmp_path, UNCALIBRATED, [window(0.0, **spoilt)] * 2, talk)
+    (reason,) = run_scenario(tmp_path, UNCALIBRATED, [window(0.0, **quality)] * 2, scenario)
     assert reason in {"clipped", "too_quiet", "noisy"}
 
 
-def test_a_lax_policy_does_not_wash_off_the_failures_of_a_strict_one(tmp_path):
-    """A voice that is close enough for `monitor`, and not for `unlock`."""
+def test_an_accept_by_a_lax_policy_does_not_clear_failures_under_a_strict_one(tmp_path):
+    """The voice is voice enough for `monitor`, but not for `unlock`."""
 
-    async def talk(desk):
+    async def scenario(daemon):
         for _ in range(4):
-            assert await verify(desk, policy="unlock") == "unsure"
-        assert await verify(desk, policy="monitor") == "match"
-        return [await verify(desk, policy="unlock"), await verify(desk, policy="monitor")]
+            assert await verify(daemon, policy="unlock") == "unsure"
+        assert await verify(daemon, policy="monitor") == "match"
+        return [await verify(daemon, policy="unlock"), await verify(daemon, policy="monitor")]
 
-    assert together(tmp_path, RATIOS, [window(0.75)] * 2, talk) == ["unsure", "Locked"]
+    assert run_scenario(tmp_path, CALIBRATED, [window(0.75)] * 2, scenario) == ["unsure", "Locked"]
 
 
-def test_what_was_decided_counts_though_the_caller_has_gone(tmp_path, monkeypatch):
-    async def talk(desk):
-        lockout = desk.state.lockout
-        judged, begun, go_on = lockout.judged, threading.Event(), threading.Event()
+def test_a_decision_counts_even_if_the_caller_has_disconnected(tmp_path, monkeypatch):
+    async def scenario(daemon):
+        lockout = daemon.state.lockout
+        record, begun, go_on = lockout.record_decision, threading.Event(), threading.Event()
 
         def slow(*arguments, **named):
             begun.set()
             assert go_on.wait(10.0)
-            judged(*arguments, **named)
+            record(*arguments, **named)
 
-        monkeypatch.setattr(lockout, "judged", slow)
+        monkeypatch.setattr(lockout, "record_decision", slow)
         for _ in range(5):
             begun.clear()
             go_on.clear()
-            call = asyncio.create_task(desk.ask("Verify", name="Ralph", timeout=0.05))
+            call = asyncio.create_task(daemon.ask("Verify", name="Ralph", timeout=0.05))
             assert await asyncio.to_thread(begun.wait, 10.0)
             call.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await call
-            assert desk.state.claims.current is None
+            assert daemon.state.claims.current is None
             go_on.set()
         while lockout.locked_for("Ralph") is None:
             await asyncio.sleep(0.005)
 
-    together(tmp_path, UNCALIBRATED, [WRONG] * 2, talk)
+    run_scenario(tmp_path, UNCALIBRATED, [WRONG] * 2, scenario)
 
 
-def test_a_voice_that_was_locked_meanwhile_is_not_accepted(tmp_path, monkeypatch):
-    async def talk(desk):
-        lockout = desk.state.lockout
-        judged = lockout.judged
+def test_a_voice_that_is_locked_during_the_verification_is_not_accepted(tmp_path, monkeypatch):
+    async def scenario(daemon):
+        lockout = daemon.state.lockout
+        record = lockout.record_decision
 
-        def late(name, reason, **named):
+        def record_after_five_failures(name, reason, **named):
             for _ in range(5):
-                judged(name, "no_match", accepted=False)
-            judged(name, reason, **named)
+                record(name, "no_match", accepted=False)
+            record(name, reason, **named)
 
-        monkeypatch.setattr(lockout, "judged", late)
-        return await verify(desk)
+        monkeypatch.setattr(lockout, "record_decision", record_after_five_failures)
+        return await verify(daemon)
 
-    assert together(tmp_path, UNCALIBRATED, [RIGHT] * 2, talk) == "Locked"
+    assert run_scenario(tmp_path, UNCALIBRATED, [RIGHT] * 2, scenario) == "Locked"
 
 
-def test_the_lock_outlasts_the_profile_and_follows_a_new_name(tmp_path):
-    async def talk(desk):
+def test_a_lock_survives_deleting_importing_and_renaming_the_profile(tmp_path):
+    async def scenario(daemon):
         for _ in range(5):
-            await verify(desk)
-        document = (await desk.ask("ExportProfile", name="Ralph"))[0].parameters["document"]
-        await desk.ask("DeleteProfile", name="Ralph")
-        assert (await desk.ask("ImportProfile", document=document))[0].error is None
-        assert await verify(desk) == "Locked"
-        await desk.ask("RenameProfile", name="Ralph", new_name="Rolf")
-        assert await verify(desk, name="Rolf") == "Locked"
-        await desk.ask("Unlock", name="Rolf")
-        return await verify(desk, name="Rolf")
+            await verify(daemon)
+        document = (await daemon.ask("ExportProfile", name="Ralph"))[0].parameters["document"]
+        await daemon.ask("DeleteProfile", name="Ralph")
+        assert (await daemon.ask("ImportProfile", document=document))[0].error is None
+        assert await verify(daemon) == "Locked"
+        await daemon.ask("RenameProfile", name="Ralph", new_name="Rolf")
+        assert await verify(daemon, name="Rolf") == "Locked"
+        await daemon.ask("Unlock", name="Rolf")
+        return await verify(daemon, name="Rolf")
 
-    assert together(tmp_path, UNCALIBRATED, [WRONG] * 2, talk) == "no_match"
+    assert run_scenario(tmp_path, UNCALIBRATED, [WRONG] * 2, scenario) == "no_match"
 
 
-def test_only_who_may_know_is_told_what_is_wrong_with_what_is_stored(tmp_path):
-    """Whether, and how many, profiles are damaged is nobody else's business."""
+def test_only_administrators_and_the_monitor_group_see_problems_of_stored_files(tmp_path):
+    """Other users do not learn whether profiles are damaged, or how many."""
     (tmp_path / "lockout.json").write_bytes(b"torn")
 
-    async def talk(desk):
+    async def scenario(daemon):
         profiles = tmp_path / "profiles"
         (profiles / "Torn.profile").write_bytes((profiles / "Ralph.profile").read_bytes()[:100])
         (profiles / "Torn.profile").chmod(0o600)
-        desk.state.engine.store.refresh()
+        daemon.state.engine.store.refresh()
         found = {}
         for peer in (ROOT, LISTENER, MALLORY):
-            status = (await desk.ask("Status", peer))[0].parameters
+            status = (await daemon.ask("Status", peer))[0].parameters
             found[peer.user] = (status["state"], status.get("problem"), status.get("profiles"))
-        desk.state.lockout.unlock("Ralph")
-        desk.state.lockout._book.everybody = None
-        return found, (await desk.ask("Status"))[0].parameters["problem"]
+        daemon.state.lockout.unlock("Ralph")
+        daemon.state.lockout._records.everybody = None
+        return found, (await daemon.ask("Status"))[0].parameters["problem"]
 
-    found, later = together(tmp_path, UNCALIBRATED, [RIGHT], talk)
+    found, later = run_scenario(tmp_path, UNCALIBRATED, [RIGHT], scenario)
     assert found["Mallory"] == ("ready", None, None)
     for user in ("root", "Lisa"):
         assert found[user][0] == "degraded"

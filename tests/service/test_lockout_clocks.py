@@ -1,8 +1,7 @@
-"""A lock, and the failures before it, outlast a restart, a reboot and a clock that jumps."""
+"""Locks and failures survive a restart, a reboot and a clock that jumps."""
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import stat
 import time
@@ -10,7 +9,7 @@ import time
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lockout_parts import CONFIG, Hands, fail
+from lockout_parts import ManualClock, fail
 
 from voiceauthd.config.schema import LockoutConfig
 from voiceauthd.service.lockout import Lockout
@@ -19,102 +18,82 @@ from voiceauthd.service.lockout_file import Clock
 YEAR = 365 * 86_400.0
 
 
-@pytest.fixture
-def clock():
-    return Hands()
+def test_failures_and_locks_survive_a_restart(start_lockout, clock):
+    fail(start_lockout(), 4)
+    fail(start_lockout())
+    clock.advance(100.0)
+    assert start_lockout().locked_for("anna") == pytest.approx(200.0)
+    assert start_lockout().problem is None
 
 
-@pytest.fixture
-def file(tmp_path):
-    return tmp_path / "state" / "lockout.json"
+def test_file_and_folder_are_accessible_only_to_their_owner(start_lockout, lockout_file):
+    fail(start_lockout())
+    assert stat.S_IMODE(lockout_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(lockout_file.parent.stat().st_mode) == 0o700
+    assert os.listdir(lockout_file.parent) == [lockout_file.name]
 
 
-@pytest.fixture
-def start(file, clock):
-    """Starts the lockout, or starts it again."""
-
-    def start(**changes):
-        return Lockout(file, dataclasses.replace(CONFIG, **changes), clock)
-
-    return start
+@pytest.mark.parametrize("jump", [-YEAR, 301.0])
+def test_within_one_boot_the_wall_clock_does_not_affect_a_lock(start_lockout, clock, jump):
+    fail(start_lockout(), 5)
+    clock.wall_now += jump
+    clock.advance(10.0)
+    assert start_lockout().locked_for("anna") == pytest.approx(290.0)
 
 
-def test_failures_and_locks_outlast_a_restart(start, clock):
-    fail(start(), 4)
-    fail(start())
-    clock.passes(100.0)
-    assert start().locked_for("anna") == pytest.approx(200.0)
-    assert start().problem is None
-
-
-def test_the_file_is_for_its_owner_alone(start, file):
-    fail(start())
-    assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
-    assert os.listdir(file.parent) == [file.name]
-
-
-@pytest.mark.parametrize("jump", [-YEAR, -301.0, 301.0, YEAR])
-def test_within_one_boot_the_wall_clock_does_not_matter(start, clock, jump):
-    fail(start(), 5)
-    clock.day += jump
-    clock.passes(10.0)
-    assert start().locked_for("anna") == pytest.approx(290.0)
-
-
-@pytest.mark.parametrize("jump", [-YEAR, 301.0, YEAR])
-def test_nor_does_it_for_failures(start, clock, jump):
-    lockout = start()
+@pytest.mark.parametrize("jump", [-YEAR, 301.0])
+def test_within_one_boot_the_wall_clock_does_not_affect_failures(start_lockout, clock, jump):
+    lockout = start_lockout()
     fail(lockout, 4)
-    clock.day += jump
+    clock.wall_now += jump
     fail(lockout)
     assert lockout.locked_for("anna") == 300.0
 
 
-def test_time_that_the_machine_is_off_counts(start, clock):
-    fail(start(), 5)
-    clock.reboots(after=120.0)
-    assert start().locked_for("anna") == pytest.approx(180.0)
-    clock.reboots(after=180.0)
-    assert start().locked_for("anna") is None
+def test_time_during_which_the_machine_is_off_counts(start_lockout, clock):
+    fail(start_lockout(), 5)
+    clock.reboot(after=120.0)
+    assert start_lockout().locked_for("anna") == pytest.approx(180.0)
+    clock.reboot(after=180.0)
+    assert start_lockout().locked_for("anna") is None
 
 
-def test_after_a_reboot_into_the_past_the_whole_lock_counts_again(start, clock):
-    fail(start(), 5)
-    clock.passes(200.0)
-    fail(start(), 1, "ben")
-    clock.reboots(after=-0.1)
-    lockout = start()
+def test_if_the_wall_clock_went_back_across_a_reboot_the_lock_starts_again(start_lockout, clock):
+    fail(start_lockout(), 5)
+    clock.advance(200.0)
+    fail(start_lockout(), 1, "ben")
+    clock.reboot(after=-0.1)
+    lockout = start_lockout()
     assert lockout.locked_for("anna") == pytest.approx(300.0)
-    clock.day += YEAR  # the network has told it the time
+    clock.wall_now += YEAR  # the network has set the time
     assert lockout.locked_for("anna") == pytest.approx(300.0)
-    clock.passes(300.0)
+    clock.advance(300.0)
     assert lockout.locked_for("anna") is None
 
 
-def test_failures_from_before_a_reboot_into_the_past_count_as_new(start, clock):
-    fail(start(), 4)
-    clock.reboots(after=-YEAR)
-    lockout = start()
+def test_if_the_wall_clock_went_back_across_a_reboot_failures_count_as_new(start_lockout, clock):
+    fail(start_lockout(), 4)
+    clock.reboot(after=-YEAR)
+    lockout = start_lockout()
     fail(lockout)
     assert lockout.locked_for("anna") == 300.0
 
 
-def test_where_the_kernel_does_not_tell_boots_apart_the_wall_clock_decides(start, clock):
+def test_without_a_boot_id_the_wall_clock_decides(start_lockout, clock):
     clock.boot = ""
-    fail(start(), 5)
-    clock.passes(100.0)
-    assert start().locked_for("anna") == pytest.approx(200.0)
-    clock.day -= YEAR
-    assert start().locked_for("anna") == pytest.approx(300.0)
+    fail(start_lockout(), 5)
+    clock.advance(100.0)
+    assert start_lockout().locked_for("anna") == pytest.approx(200.0)
+    clock.wall_now -= YEAR
+    assert start_lockout().locked_for("anna") == pytest.approx(300.0)
 
 
-def test_a_machine_that_was_put_back_to_an_earlier_moment_keeps_a_lock_for_one_lock(start, clock):
-    fail(start(), 5)
-    clock.up -= 500.0  # a snapshot of before, with the disk of after
-    lockout = start()
+def test_a_machine_restored_from_an_earlier_snapshot_keeps_a_lock_for_its_whole_length(start_lockout, clock):
+    fail(start_lockout(), 5)
+    clock.uptime_now -= 500.0  # an earlier snapshot of the memory, with the current disk
+    lockout = start_lockout()
     assert lockout.locked_for("anna") == pytest.approx(300.0)
-    clock.passes(300.0)
+    clock.advance(300.0)
     assert lockout.locked_for("anna") is None
 
 
@@ -126,32 +105,32 @@ def test_a_machine_that_was_put_back_to_an_earlier_moment_keeps_a_lock_for_one_l
     ),
     lasts=st.floats(1.0, 1_000.0),
 )
-def test_no_clock_makes_a_lock_longer_than_it_is_or_shorter_within_a_boot(tmp_path_factory, steps, lasts):
-    clock = Hands()
-    file = tmp_path_factory.mktemp("state") / "lockout.json"
+def test_no_clock_change_extends_a_lock_or_shortens_it_within_a_boot(tmp_path_factory, steps, lasts):
+    clock = ManualClock()
+    lockout_file = tmp_path_factory.mktemp("state") / "lockout.json"
     config = LockoutConfig(lasts=lasts)
-    lockout = Lockout(file, config, clock)
+    lockout = Lockout(lockout_file, config, clock)
     fail(lockout, 5)
-    rebooted, since = False, clock.up
+    rebooted, since = False, clock.uptime_now
     for what, seconds in steps:
         match what:
             case "passes" | "sleeps":
-                clock.passes(abs(seconds) % 400.0)
+                clock.advance(abs(seconds) % 400.0)
             case "jumps":
-                clock.day += seconds
+                clock.wall_now += seconds
             case "reboots":
-                clock.reboots(after=seconds)
+                clock.reboot(after=seconds)
                 rebooted = True
         if what in ("reboots", "restarts"):
-            lockout = Lockout(file, config, clock)
+            lockout = Lockout(lockout_file, config, clock)
         left = lockout.locked_for("anna")
         assert left is None or 0.0 < left <= lasts
         if not rebooted:
-            still = since + lasts - clock.up
-            assert (left or 0.0) == pytest.approx(max(0.0, still))
+            expected = since + lasts - clock.uptime_now
+            assert (left or 0.0) == pytest.approx(max(0.0, expected))
 
 
-def test_the_clocks_of_this_machine():
+def test_the_clock_of_this_machine():
     clock = Clock.of_this_machine()
     assert clock.boot == Clock.of_this_machine().boot != ""
     assert clock.uptime() == pytest.approx(time.clock_gettime(time.CLOCK_BOOTTIME), abs=1.0)

@@ -1,4 +1,4 @@
-"""What a monitor is told, from the events of the pipeline to the events of the interface: who speaks now."""
+"""The event stream of Monitor, from the events of the pipeline to those of the interface."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from policy_parts import LISTENER, MODEL, RATIOS, UNCALIBRATED, Desk, axis
+from inprocess_daemon import CALIBRATED, LISTENER, MODEL, UNCALIBRATED, InProcessDaemon, axis
 
 from voiceauthd.audio.block import RATE
 from voiceauthd.config.schema import Config, MonitorConfig
@@ -27,23 +27,26 @@ from voiceauthd.service.monitoring import events
 from voiceauthd.speech.window import Quality, SpeechBegan, SpeechEnded, Window
 
 DEADLINE = 20.0
-"""Seconds until a test gives up. Nothing waits for as long unless it fails."""
+"""Seconds until a test gives up. No test waits that long unless it fails."""
 
-SOON = 0.2
-"""A dwell that a test can wait for. Windows are longer."""
+SHORT_DWELL = 0.2
+"""Seconds of dwell that a test can wait for. Windows are longer."""
 
 PEOPLE = {"Ralph": axis(0), "Susan": axis(2), None: axis(4)}
 
 
 class Monitor:
-    """One subscriber of a daemon that is told what to have heard."""
+    """One subscriber of a daemon, and the audio that it gets: `begin`, `say` and `end` publish pipeline events.
 
-    def __init__(self, desk: Desk, limit: int) -> None:
-        self.desk = desk
-        self.place = 0.0
+    position  seconds of audio so far
+    """
+
+    def __init__(self, daemon: InProcessDaemon, limit: int) -> None:
+        self.daemon = daemon
+        self.position = 0.0
         self.utterance = 0
         self.inbox: EventQueue[PipelineEvent] = EventQueue(limit)
-        self._stream = events(self.inbox, desk.state)
+        self._stream = events(self.inbox, daemon.state)
         self._interface = load(VOICEAUTHD)
 
     def publish(self, pipeline_event: PipelineEvent) -> None:
@@ -51,7 +54,7 @@ class Monitor:
 
     def begin(self, pause: float = 0.0) -> None:
         self.utterance += 1
-        self.place += pause
+        self.position += pause
         self.publish(SpeechBegan(self.utterance, self._sample, time.monotonic()))
 
     def end(self) -> None:
@@ -59,16 +62,16 @@ class Monitor:
 
     def window(self) -> Window:
         start = self._sample
-        self.place += 1.5
+        self.position += 1.5
         quality = Quality(1.5, 20.0, 0.0, -25.0)
         samples = np.zeros(24_000, np.float32)
         return Window(samples, start, self._sample, time.monotonic(), self.utterance, quality, 1.5)
 
     def say(self, name: str | None) -> None:
-        self.publish(self.heard(name))
+        self.publish(self.scored_window(name))
 
-    def heard(self, name: str | None) -> ScoredWindow:
-        window, recogniser = self.window(), self.desk.state.engine.recogniser
+    def scored_window(self, name: str | None) -> ScoredWindow:
+        window, recogniser = self.window(), self.daemon.state.engine.recogniser
         voice = PooledSpeech(Embedding(PEOPLE[name], MODEL), 1.5, 20.0)
         found = recogniser.compare(voice)
         identified = identify(found, 1.5, 1.0, recogniser.rule)
@@ -77,7 +80,7 @@ class Monitor:
     async def next(self) -> dict:
         event, last = await anext(self._stream)
         self.last = last
-        # As the server holds it against the interface, and the client completes it.
+        # The server checks each event against the interface, and the client adds the missing fields.
         return self._interface.check_reply("Monitor", {"event": event})["event"]
 
     async def until(self, kind: str) -> list[dict]:
@@ -87,13 +90,13 @@ class Monitor:
         return found
 
     async def all(self) -> list[dict]:
-        """To the end of the stream; what is published later is not heard."""
+        """The events up to the end of the stream. Closes the inbox."""
         self.inbox.close()
         return [self._interface.check_reply("Monitor", {"event": event})["event"] async for event, _ in self._stream]
 
     @property
     def _sample(self) -> int:
-        return round(self.place * RATE)
+        return round(self.position * RATE)
 
 
 Scenario = Callable[[Monitor], Awaitable[None]]
@@ -101,13 +104,13 @@ Scenario = Callable[[Monitor], Awaitable[None]]
 
 @pytest.fixture
 def monitoring(tmp_path):
-    """Runs a scenario with a monitor."""
+    """Runs `scenario(monitor)`."""
 
     def run(scenario: Scenario, dwell: float = 1.5, limit: int = 64, backend=UNCALIBRATED) -> None:
         async def inside() -> None:
             config = Config(monitor=MonitorConfig(dwell=dwell))
             async with asyncio.timeout(DEADLINE):
-                await scenario(Monitor(Desk(tmp_path, backend, [], config), limit))
+                await scenario(Monitor(InProcessDaemon(tmp_path, backend, [], config), limit))
 
         asyncio.run(inside())
 
@@ -125,7 +128,7 @@ def speakers(found: list[dict]) -> list[tuple[str, str | None]]:
 RALPH, SUSAN, UNKNOWN, NOBODY = ("known", "Ralph"), ("known", "Susan"), ("unknown", None), ("undecided", None)
 
 
-def test_who_speaks_is_told_behind_the_window_that_says_so_and_not_again(monitoring):
+def test_the_speaker_is_announced_once_after_the_window_that_decided_it(monitoring):
     async def scenario(monitor):
         monitor.begin(pause=2.0)
         for _ in range(3):
@@ -142,7 +145,7 @@ def test_who_speaks_is_told_behind_the_window_that_says_so_and_not_again(monitor
     monitoring(scenario)
 
 
-def test_with_a_calibration_the_score_is_the_ratio(monitoring):
+def test_with_a_calibration_the_score_is_the_log_likelihood_ratio(monitoring):
     async def scenario(monitor):
         monitor.begin()
         monitor.say("Ralph")
@@ -150,10 +153,10 @@ def test_with_a_calibration_the_score_is_the_ratio(monitoring):
         assert found[-1]["calibrated"] is True
         assert found[-1]["score"] == found[-2]["score"] > 4.0
 
-    monitoring(scenario, backend=RATIOS)
+    monitoring(scenario, backend=CALIBRATED)
 
 
-def test_speakers_change_and_a_bad_window_changes_nothing(monitoring):
+def test_the_label_follows_a_change_of_speaker_but_not_a_single_other_window(monitoring):
     async def scenario(monitor):
         monitor.begin()
         for name in ("Ralph", "Susan", "Ralph", None, "Ralph", "Susan", "Susan", None, None):
@@ -165,7 +168,7 @@ def test_speakers_change_and_a_bad_window_changes_nothing(monitoring):
     monitoring(scenario)
 
 
-def test_windows_that_were_refused_or_failed_are_told_and_name_nobody(monitoring):
+def test_refused_and_failed_windows_are_reported_without_an_identity(monitoring):
     async def scenario(monitor):
         monitor.begin()
         monitor.publish(RefusedWindow(monitor.window(), "noisy"))
@@ -189,12 +192,12 @@ def test_windows_that_were_refused_or_failed_are_told_and_name_nobody(monitoring
     monitoring(scenario)
 
 
-def test_a_score_that_is_not_a_number_names_nobody(monitoring):
+def test_a_nan_score_gives_no_label(monitoring):
     async def scenario(monitor):
-        heard = monitor.heard("Ralph")
-        best, *others = heard.scores
+        scored = monitor.scored_window("Ralph")
+        best, *others = scored.scores
         for scores in ([replace(best, cosine=math.nan), *others], [best, replace(others[0], normalised=math.nan)]):
-            monitor.publish(replace(heard, scores=tuple(scores)))
+            monitor.publish(replace(scored, scores=tuple(scores)))
         assert speakers(await monitor.all()) == []
 
     monitoring(scenario)
@@ -203,7 +206,7 @@ def test_a_score_that_is_not_a_number_names_nobody(monitoring):
 # Silence
 
 
-def test_the_label_ends_with_the_dwell_of_silence_though_nothing_more_is_heard(monitoring):
+def test_the_label_ends_after_the_dwell_of_silence_without_further_events(monitoring):
     async def scenario(monitor):
         monitor.begin()
         monitor.say("Ralph")
@@ -212,19 +215,19 @@ def test_the_label_ends_with_the_dwell_of_silence_though_nothing_more_is_heard(m
         found = await monitor.until("silence")
         assert speakers(found) == [RALPH]
         nobody = await monitor.next()
-        assert SOON - 0.05 < time.monotonic() - captured < 5.0
+        assert SHORT_DWELL - 0.05 < time.monotonic() - captured < 5.0
         assert (nobody["kind"], nobody["decision"], nobody["start"]) == ("speaker", "undecided", 1.5)
         assert nobody["sequence"] == found[-1]["sequence"] + 1
         waiting = asyncio.ensure_future(monitor.next())
-        await asyncio.sleep(2 * SOON)
-        assert not waiting.done(), "it is told once"
+        await asyncio.sleep(2 * SHORT_DWELL)
+        assert not waiting.done(), "it is reported once"
         monitor.begin(pause=3.0)
         assert (await waiting)["kind"] == "speech"
 
-    monitoring(scenario, dwell=SOON)
+    monitoring(scenario, dwell=SHORT_DWELL)
 
 
-def test_a_pause_does_not_end_it(monitoring):
+def test_a_short_pause_does_not_end_the_label(monitoring):
     async def scenario(monitor):
         monitor.begin()
         monitor.say("Ralph")
@@ -233,16 +236,16 @@ def test_a_pause_does_not_end_it(monitoring):
         await monitor.until("silence")
         assert (await monitor.next())["kind"] == "speech"
         waiting = asyncio.ensure_future(monitor.next())
-        await asyncio.sleep(2 * SOON)
-        assert not waiting.done(), "who speaks needs no windows to keep the label"
+        await asyncio.sleep(2 * SHORT_DWELL)
+        assert not waiting.done(), "the label stays while somebody speaks, even without windows"
         monitor.say("Ralph")
         assert (await waiting)["kind"] == "window"
         assert speakers(await monitor.all()) == []
 
-    monitoring(scenario, dwell=SOON)
+    monitoring(scenario, dwell=SHORT_DWELL)
 
 
-def test_of_a_recording_the_silence_in_it_counts_however_fast_it_is_read(monitoring):
+def test_in_a_recording_that_is_read_fast_the_silence_is_measured_in_audio_time(monitoring):
     async def scenario(monitor):
         monitor.begin()
         monitor.say("Ralph")
@@ -257,10 +260,10 @@ def test_of_a_recording_the_silence_in_it_counts_however_fast_it_is_read(monitor
     monitoring(scenario)
 
 
-# What goes wrong, or changes
+# Failures and changes
 
 
-def test_windows_that_were_dropped_do_no_harm(monitoring):
+def test_dropped_windows_are_counted_and_keep_the_label(monitoring):
     async def scenario(monitor):
         monitor.begin()
         for _ in range(3):
@@ -274,7 +277,7 @@ def test_windows_that_were_dropped_do_no_harm(monitoring):
     monitoring(scenario)
 
 
-def test_a_subscriber_that_lost_events_keeps_no_label_for_ever(monitoring):
+def test_a_subscriber_that_missed_events_does_not_keep_the_label_for_ever(monitoring):
     async def scenario(monitor):
         monitor.begin()
         monitor.say("Ralph")
@@ -289,10 +292,10 @@ def test_a_subscriber_that_lost_events_keeps_no_label_for_ever(monitoring):
         sequences = [event["sequence"] for event in found]
         assert sequences == list(range(sequences[0], sequences[0] + 6))
 
-    monitoring(scenario, dwell=SOON, limit=4)
+    monitoring(scenario, dwell=SHORT_DWELL, limit=4)
 
 
-def test_at_the_end_of_the_source_nobody_speaks_and_the_end_is_told_last(monitoring):
+def test_at_the_end_of_the_source_the_label_ends_and_the_end_is_the_last_event(monitoring):
     async def scenario(monitor):
         monitor.begin()
         monitor.say("Ralph")
@@ -305,15 +308,15 @@ def test_at_the_end_of_the_source_nobody_speaks_and_the_end_is_told_last(monitor
     monitoring(scenario)
 
 
-def test_a_capture_that_counts_from_the_beginning_again_is_followed(monitoring):
-    """As after a reload: utterances and samples begin anew."""
+def test_a_new_capture_thread_that_counts_from_zero_is_followed(monitoring):
+    """As after a reload: utterances and samples are counted from zero again."""
 
     async def scenario(monitor):
         for _ in range(3):
             monitor.begin(pause=0.5)
             monitor.say("Ralph")
         monitor.publish(SourceChanged(SourceState.OPENING, "another microphone"))
-        monitor.place, monitor.utterance = 0.0, 0
+        monitor.position, monitor.utterance = 0.0, 0
         monitor.begin()
         monitor.say("Susan")
         monitor.end()
@@ -324,15 +327,15 @@ def test_a_capture_that_counts_from_the_beginning_again_is_followed(monitoring):
         assert speakers(found) == [SUSAN]
         assert speakers([await monitor.next()]) == [NOBODY]
 
-    monitoring(scenario, dwell=SOON)
+    monitoring(scenario, dwell=SHORT_DWELL)
 
 
-def test_a_new_configuration_counts_from_the_next_window_on(monitoring):
+def test_a_new_configuration_applies_from_the_next_window(monitoring):
     async def scenario(monitor):
         monitor.begin()
         monitor.say("Ralph")
         await monitor.until("speaker")
-        state = monitor.desk.state
+        state = monitor.daemon.state
         state.use(Config(monitor=MonitorConfig(dwell=0.0)), state.access, state.engine)
         monitor.say("Susan")
         assert speakers(await monitor.until("speaker")) == [SUSAN]
@@ -340,12 +343,12 @@ def test_a_new_configuration_counts_from_the_next_window_on(monitoring):
     monitoring(scenario)
 
 
-def test_who_is_deleted_is_not_shown_any_more(monitoring):
+def test_a_deleted_person_is_not_shown_any_more(monitoring):
     async def scenario(monitor):
         monitor.begin()
         monitor.say("Ralph")
         await monitor.until("speaker")
-        store, recogniser = monitor.desk.state.engine.store, monitor.desk.state.engine.recogniser
+        store, recogniser = monitor.daemon.state.engine.store, monitor.daemon.state.engine.recogniser
         recogniser.gallery = make_gallery([store.get("Susan")], MODEL, UNCALIBRATED)
         monitor.say("Ralph")
         assert speakers(await monitor.until("speaker")) == [NOBODY]
@@ -353,12 +356,12 @@ def test_who_is_deleted_is_not_shown_any_more(monitoring):
     monitoring(scenario)
 
 
-def test_two_monitors_have_a_label_each(monitoring):
+def test_each_monitor_has_its_own_label(monitoring):
     async def scenario(monitor):
         monitor.begin()
         monitor.say("Ralph")
         await monitor.until("speaker")
-        late = Monitor(monitor.desk, 64)
+        late = Monitor(monitor.daemon, 64)
         late.begin()
         late.say(None)
         late.say(None)
@@ -369,20 +372,20 @@ def test_two_monitors_have_a_label_each(monitoring):
     monitoring(scenario)
 
 
-def test_who_may_not_monitor_any_more_is_told_nothing_more(tmp_path):
-    """A reload has taken the group away, or given another one."""
+def test_the_stream_ends_when_a_reload_revokes_the_right_to_monitor(tmp_path):
+    """The reload has removed or changed the configured group."""
 
     async def scenario():
-        desk = Desk(tmp_path, RATIOS, [], Config())
-        call = asyncio.create_task(desk.ask("Monitor", LISTENER))
-        await wait_for(lambda: desk.workers.needs)
-        desk.state.use(desk.state.config, Access(0, None), desk.state.engine)
-        desk.hub.publish(SpeechBegan(1, 0, time.monotonic()))
+        daemon = InProcessDaemon(tmp_path, CALIBRATED, [], Config())
+        call = asyncio.create_task(daemon.ask("Monitor", LISTENER))
+        await wait_for(lambda: daemon.live.needs)
+        daemon.state.use(daemon.state.config, Access(0, None), daemon.state.engine)
+        daemon.bus.publish(SpeechBegan(1, 0, time.monotonic()))
         async with asyncio.timeout(DEADLINE):
-            *told, last = await call
-        assert [reply.parameters["event"]["kind"] for reply in told] == ["started"]
+            *replies, last = await call
+        assert [reply.parameters["event"]["kind"] for reply in replies] == ["started"]
         assert last.error == "org.varlink.service.PermissionDenied"
-        assert (desk.workers.needs, desk.state.monitors) == (0, 0)
+        assert (daemon.live.needs, daemon.state.monitors) == (0, 0)
 
     async def wait_for(condition):
         async with asyncio.timeout(DEADLINE):

@@ -1,15 +1,12 @@
-"""A nonce is good for one call."""
+"""Nonces: each is accepted once."""
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
-from policy_parts import LISTENER, ROOT, UNCALIBRATED, Desk, window
+from inprocess_daemon import LISTENER, ROOT, UNCALIBRATED, outcome, run_scenario, window
 
-from voiceauthd.config.schema import Config
 from voiceauthd.protocol.interface import MismatchError
-from voiceauthd.service.nonces import REMEMBERED, Nonces
+from voiceauthd.service.nonces import MAX_NONCES, Nonces
 
 
 def test_a_nonce_is_good_once():
@@ -22,7 +19,7 @@ def test_a_nonce_is_good_once():
         assert caught.value.parameter == "nonce"
 
 
-def test_no_nonce_is_no_nonce():
+def test_a_missing_nonce_is_not_remembered_and_an_empty_one_is():
     nonces = Nonces()
     for _ in range(3):
         nonces.use(None)
@@ -32,7 +29,7 @@ def test_no_nonce_is_no_nonce():
 
 
 @pytest.mark.parametrize("nonce", ["\ud800", "x" * 60_000, "\x00", "é"])
-def test_whatever_text_it_is(nonce):
+def test_a_nonce_may_be_any_text(nonce):
     nonces = Nonces()
     nonces.use(nonce)
     nonces.use(nonce + " ")
@@ -40,14 +37,14 @@ def test_whatever_text_it_is(nonce):
         nonces.use(nonce)
 
 
-def test_so_many_are_remembered_and_no_more():
+def test_the_number_of_nonces_kept_is_bounded():
     nonces = Nonces()
-    for number in range(REMEMBERED):
+    for number in range(MAX_NONCES):
         nonces.use(f"{number}" + 1_000 * "x")
     with pytest.raises(MismatchError):
         nonces.use("0" + 1_000 * "x")
     nonces.use("one more")
-    assert len(nonces._used) == REMEMBERED
+    assert len(nonces._used) == MAX_NONCES
     assert {len(mark) for mark in nonces._used} == {32}
     nonces.use("0" + 1_000 * "x")
     with pytest.raises(MismatchError):
@@ -57,51 +54,40 @@ def test_so_many_are_remembered_and_no_more():
 # In a call
 
 
-def together(folder, talk, windows=()):
-    """What `talk` finds with a daemon that hears `windows`."""
-
-    async def run():
-        desk = Desk(folder, UNCALIBRATED, list(windows), Config())
-        async with asyncio.timeout(20.0):
-            return await talk(desk)
-
-    return asyncio.run(run())
-
-
-async def verify(desk, peer=ROOT, name="Ralph", nonce="n", timeout=0.1, **parameters):
+async def verify(daemon, peer=ROOT, name="Ralph", nonce="n", timeout=0.1, **parameters):
     """The outcome, or the error."""
-    reply = (await desk.ask("Verify", peer, name=name, nonce=nonce, timeout=timeout, **parameters))[-1]
-    return reply.parameters["outcome"] if reply.error is None else reply.error.rpartition(".")[2]
+    return outcome(await daemon.ask("Verify", peer, name=name, nonce=nonce, timeout=timeout, **parameters))
 
 
-def test_the_answer_to_a_second_call_with_it_is_no_decision(tmp_path):
-    async def talk(desk):
-        found = [await verify(desk), await verify(desk), await verify(desk, name="Susan")]
-        reply = (await desk.ask("Verify", name="Ralph", nonce="n"))[-1]
+def test_a_second_call_with_the_same_nonce_gets_no_decision(tmp_path):
+    async def scenario(daemon):
+        found = [await verify(daemon), await verify(daemon), await verify(daemon, name="Susan")]
+        reply = (await daemon.ask("Verify", name="Ralph", nonce="n"))[-1]
         assert reply.parameters == {"parameter": "nonce"}
-        assert desk.workers.opened == 1, "nothing was heard for the others"
-        assert desk.state.claims.current is None
-        return [*found, await verify(desk, nonce="m")]
+        assert daemon.live.opened == 1, "the microphone was not opened for the others"
+        assert daemon.state.claims.current is None
+        return [*found, await verify(daemon, nonce="m")]
 
-    assert together(tmp_path, talk, [window(0.9)] * 2) == ["accept", *["InvalidParameter"] * 2, "accept"]
+    found = run_scenario(tmp_path, UNCALIBRATED, [window(0.9)] * 2, scenario)
+    assert found == ["accept", *["InvalidParameter"] * 2, "accept"]
 
 
-def test_a_call_that_was_refused_may_be_made_again_with_it(tmp_path):
-    async def talk(desk):
+def test_a_refused_call_may_be_repeated_with_the_same_nonce(tmp_path):
+    async def scenario(daemon):
         found = [
-            await verify(desk, LISTENER),  # may not verify Ralph
-            await verify(desk, name="Nobody"),
-            await verify(desk, policy="auth"),  # not demonstrated
+            await verify(daemon, LISTENER),  # may not verify Ralph
+            await verify(daemon, name="Nobody"),
+            await verify(daemon, policy="auth"),  # not demonstrated
         ]
         for _ in range(5):
-            desk.state.lockout.judged("Ralph", "no_match", accepted=False)
-        found.append(await verify(desk))
-        desk.state.lockout.unlock("Ralph")
-        with desk.state.claims.take("Enroll", 0):
-            found.append(await verify(desk))
-        return [*found, await verify(desk), await verify(desk)]
+            daemon.state.lockout.record_decision("Ralph", "no_match", accepted=False)
+        found.append(await verify(daemon))
+        daemon.state.lockout.unlock("Ralph")
+        with daemon.state.claims.take("Enroll", 0):
+            found.append(await verify(daemon))
+        return [*found, await verify(daemon), await verify(daemon)]
 
-    assert together(tmp_path, talk, [window(0.9)] * 2) == [
+    assert run_scenario(tmp_path, UNCALIBRATED, [window(0.9)] * 2, scenario) == [
         "PermissionDenied",
         "NotEnrolled",
         "PolicyNotDemonstrated",
@@ -112,8 +98,8 @@ def test_a_call_that_was_refused_may_be_made_again_with_it(tmp_path):
     ]
 
 
-def test_a_call_that_heard_nothing_has_used_it(tmp_path):
-    async def talk(desk):
-        return [await verify(desk), await verify(desk)]
+def test_a_call_without_speech_has_used_its_nonce(tmp_path):
+    async def scenario(daemon):
+        return [await verify(daemon), await verify(daemon)]
 
-    assert together(tmp_path, talk) == ["inconclusive", "InvalidParameter"]
+    assert run_scenario(tmp_path, UNCALIBRATED, [], scenario) == ["inconclusive", "InvalidParameter"]

@@ -1,15 +1,16 @@
-"""Whose voice it is: names, accounts and uids that are easily taken for one another; and what the owner must show."""
+"""The owner of a voice: similar names, accounts and uids that must not be confused; and proofs of the password."""
 
 from __future__ import annotations
 
 import asyncio
 import dataclasses
 import logging
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from policy_parts import MALLORY, RALPH, RATIOS, ROOT, Desk, profile, window
+from inprocess_daemon import CALIBRATED, MALLORY, RALPH, ROOT, InProcessDaemon, profile, run_scenario, window
 
 from voiceauthd.config.schema import Config, EnrollConfig
 from voiceauthd.profiles.document import export_document
@@ -25,28 +26,27 @@ NEEDED = "org.voiceauthd.ProofNeeded"
 NOBODY = "org.voiceauthd.NotEnrolled"
 UNUSABLE = "org.voiceauthd.ProfileUnusable"
 
-SAYS = window(1.0)
-"""What whoever is enrolled as Ralph says."""
+RALPHS_VOICE = window(1.0)
 
 QUICK = Config(enroll=EnrollConfig(speech=2.0, exemplars=1, refuse_duplicates=False))
 
 OTHER_RALPH = Peer(4711, 4711, 9, "ralph")
-"""A user whose account differs from another's by case alone."""
+"""A user whose account name differs from Ralph's only by case."""
 
 
 class Machine:
-    """A daemon that hears Ralph's voice, asked one call after the other."""
+    """A daemon that hears Ralph's voice, for one call at a time."""
 
-    def __init__(self, folder: Path, desk: Desk) -> None:
-        self.folder, self.desk = folder, desk
+    def __init__(self, folder: Path, daemon: InProcessDaemon) -> None:
+        self.folder, self.daemon = folder, daemon
 
     @property
     def store(self) -> Any:
-        return self.desk.state.engine.store
+        return self.daemon.state.engine.store
 
     async def ask(self, method: str, peer: Peer = ROOT, **parameters: object) -> Reply:
         """The last reply."""
-        return (await self.desk.ask(method, peer, **parameters))[-1]
+        return (await self.daemon.ask(method, peer, **parameters))[-1]
 
     async def error(self, method: str, peer: Peer = ROOT, **parameters: object) -> str | None:
         return (await self.ask(method, peer, **parameters)).error
@@ -57,48 +57,43 @@ class Machine:
         return reply.error or reply.parameters["outcome"]
 
     async def prove(self, peer: Peer) -> str:
-        """A proof for this user, by root's word."""
+        """A proof for this user, for whom root vouches."""
         reply = await self.ask("Vouch", uid=peer.uid)
         assert reply.error is None
         return str(reply.parameters["proof"])
 
-    def note(self, name: str, owner_uid: int | None, renamed: str | None = None) -> None:
-        """Enrols Ralph's voice under a name, with another owner noted in it."""
+    def enrol(self, name: str, owner_uid: int | None, renamed: str | None = None) -> None:
+        """Enrol Ralph's voice under `name`, with `owner_uid` recorded as its owner."""
         self.store.put(dataclasses.replace(profile(name, 0), owner_uid=owner_uid))
         if renamed is not None:
             self.store.rename(name, renamed)
-        self.desk.state.engine.refresh()
+        self.daemon.state.engine.refresh()
 
 
-def on(folder: Path, steps: Any) -> Any:
-    """Runs `steps(machine)`."""
-
-    async def run() -> Any:
-        async with asyncio.timeout(20.0):
-            return await steps(Machine(folder, Desk(folder, RATIOS, [SAYS, SAYS], QUICK)))
-
-    return asyncio.run(run())
+def run_steps(folder: Path, steps: Callable[[Machine], Awaitable[Any]]) -> Any:
+    """Run `steps(machine)`."""
+    return run_scenario(folder, CALIBRATED, [RALPHS_VOICE] * 2, lambda daemon: steps(Machine(folder, daemon)), QUICK)
 
 
-# Whose it is
+# The owner of a voice
 
 
-def test_the_owner_is_verified_and_so_is_the_owner_by_root(tmp_path):
+def test_the_owner_and_root_may_verify_the_owner_and_others_may_not(tmp_path):
     async def steps(machine: Machine) -> None:
         assert await machine.verdict(RALPH, name="Ralph") == "accept"
         assert await machine.verdict(ROOT, name="Ralph") == "accept"
         assert await machine.verdict(MALLORY, name="Ralph") == DENIED
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-@pytest.mark.parametrize("noted", [None, RALPH.uid], ids=["nobody noted", "noted"])
-def test_an_account_that_differs_by_case_is_another_user(tmp_path, accounts, noted):
-    """Profiles are found without case. Its voice must not open the other account, nor be changed from there."""
+@pytest.mark.parametrize("recorded", [None, RALPH.uid], ids=["no owner recorded", "owner recorded"])
+def test_an_account_that_differs_by_case_is_another_user(tmp_path, accounts, recorded):
+    """Profile names ignore case. The voice must not unlock the other account, nor be changed from it."""
     accounts["ralph"] = OTHER_RALPH.uid
 
     async def steps(machine: Machine) -> None:
-        machine.note("Ralph", noted)
+        machine.enrol("Ralph", recorded)
         assert await machine.verdict(ROOT, name="ralph") == NOBODY
         assert await machine.verdict(ROOT, name="Ralph") == "accept"
         proof = await machine.prove(OTHER_RALPH)
@@ -110,12 +105,12 @@ def test_an_account_that_differs_by_case_is_another_user(tmp_path, accounts, not
             assert await machine.error("Enroll", OTHER_RALPH, name="ralph", mode=mode, proof=proof) == DENIED
         assert (await machine.ask("ListProfiles", OTHER_RALPH)).parameters["profiles"] == []
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
 @pytest.mark.parametrize("mode", ["new", "add", "replace"])
-def test_no_administrator_puts_a_voice_into_the_profile_of_another_account(tmp_path, accounts, mode):
-    """What is enrolled or imported as `ralph` must not open the account `Ralph`."""
+def test_not_even_an_administrator_puts_a_voice_into_the_profile_of_another_account(tmp_path, accounts, mode):
+    """A voice enrolled or imported as `ralph` must not unlock the account `Ralph`."""
     accounts["ralph"] = OTHER_RALPH.uid
 
     async def steps(machine: Machine) -> None:
@@ -125,13 +120,13 @@ def test_no_administrator_puts_a_voice_into_the_profile_of_another_account(tmp_p
         document = export_document(dataclasses.replace(profile("ralph", 3), uid=new_uid()))
         assert await machine.error("ImportProfile", document=document, replace=True) == "org.voiceauthd.AlreadyEnrolled"
         assert machine.store.get("Ralph").generation == before.generation
-        assert machine.desk.workers.opened == 0
+        assert machine.daemon.live.opened == 0
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-def test_what_a_reload_has_replaced_decides_nothing_more(tmp_path, monkeypatch):
-    """The reload comes while it is looked up whose voice it is, when there is no claim yet that it could cancel."""
+def test_a_call_that_began_before_a_reload_decides_nothing_with_the_old_engine(tmp_path, monkeypatch):
+    """The reload happens while the owner is looked up, when there is no claim yet that it could cancel."""
     looked_up, reloaded = asyncio.Event(), asyncio.Event()
 
     async def slow(name: str) -> int | None:
@@ -140,26 +135,26 @@ def test_what_a_reload_has_replaced_decides_nothing_more(tmp_path, monkeypatch):
         return find(name)
 
     async def steps(machine: Machine) -> None:
-        state = machine.desk.state
+        state = machine.daemon.state
         call = asyncio.create_task(machine.ask("Verify", RALPH, name="Ralph", timeout=0.5))
         await looked_up.wait()
         state.use(state.config, state.access, dataclasses.replace(state.engine))
         reloaded.set()
         assert (await call).error == "org.voiceauthd.Cancelled"
-        assert machine.desk.workers.opened == 0
+        assert machine.daemon.live.opened == 0
         assert await machine.verdict(RALPH, name="Ralph") == "accept"
 
     find = {RALPH.user: RALPH.uid}.get
     monkeypatch.setattr("voiceauthd.service.context.account", slow)
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-def test_a_name_without_an_account_is_the_same_in_any_case(tmp_path):
+def test_without_another_account_a_name_may_be_written_in_any_case(tmp_path):
     async def steps(machine: Machine) -> None:
         assert await machine.verdict(ROOT, name="RALPH") == "accept"
         assert await machine.verdict(RALPH, name="RALPH") == "accept"
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
 def test_a_name_in_another_unicode_form_is_another_account(tmp_path, accounts):
@@ -167,22 +162,22 @@ def test_a_name_in_another_unicode_form_is_another_account(tmp_path, accounts):
     accounts |= {composed: 5001, decomposed: 5002}
 
     async def steps(machine: Machine) -> None:
-        machine.note(composed, None)
+        machine.enrol(composed, None)
         machine.store.delete("Ralph")
-        machine.desk.state.engine.refresh()
+        machine.daemon.state.engine.refresh()
         assert await machine.verdict(ROOT, name=composed) == "accept"
         assert await machine.verdict(ROOT, name=decomposed) == NOBODY
         assert await machine.verdict(Peer(5002, 5002, 1, decomposed), name=decomposed) == DENIED
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-def test_a_torn_profile_is_not_replaced_by_the_account_that_differs_by_case(tmp_path, accounts):
+def test_a_torn_profile_cannot_be_replaced_from_an_account_that_differs_by_case(tmp_path, accounts):
     accounts["ralph"] = OTHER_RALPH.uid
 
     async def steps(machine: Machine) -> None:
         (tmp_path / "profiles" / file_name("Ralph")).write_bytes(b"torn")
-        machine.desk.state.engine.store.refresh()
+        machine.daemon.state.engine.store.refresh()
         proof = await machine.prove(OTHER_RALPH)
         assert await machine.error("Enroll", OTHER_RALPH, name="ralph", mode="replace", proof=proof) == DENIED
         assert await machine.error("DeleteProfile", OTHER_RALPH, name="ralph", proof=proof) == DENIED
@@ -190,15 +185,15 @@ def test_a_torn_profile_is_not_replaced_by_the_account_that_differs_by_case(tmp_
         proof = await machine.prove(RALPH)
         assert await machine.error("DeleteProfile", RALPH, name="ralph", proof=proof) is None
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-def test_a_profile_that_bears_another_users_name_is_nobodys_and_opens_nothing(tmp_path):
-    """As after a rename: Mallory is noted, and the name opens Ralph's account."""
+def test_a_profile_with_the_name_of_another_user_than_its_owner_unlocks_nothing(tmp_path):
+    """As after a rename: Mallory is recorded as the owner, and the name is that of Ralph's account."""
 
     async def steps(machine: Machine) -> None:
         machine.store.delete("Ralph")
-        machine.note("Tom", MALLORY.uid, renamed="Ralph")
+        machine.enrol("Tom", MALLORY.uid, renamed="Ralph")
         assert await machine.verdict(ROOT, name="Ralph") == UNUSABLE
         for peer in (RALPH, MALLORY):
             proof = await machine.prove(peer)
@@ -210,56 +205,56 @@ def test_a_profile_that_bears_another_users_name_is_nobodys_and_opens_nothing(tm
         assert machine.store.get("Ralph").owner_uid == RALPH.uid
         assert await machine.verdict(RALPH, name="Ralph") == "accept"
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-def test_an_account_that_was_made_anew_is_not_opened_by_the_voice_of_before(tmp_path, accounts):
+def test_an_account_that_was_deleted_and_created_again_is_not_unlocked_by_the_old_voice(tmp_path, accounts):
     async def steps(machine: Machine) -> None:
-        machine.note("Ralph", RALPH.uid)
+        machine.enrol("Ralph", RALPH.uid)
         accounts["Ralph"] = 6001
         assert await machine.verdict(ROOT, name="Ralph") == UNUSABLE
         assert await machine.verdict(Peer(6001, 6001, 1, "Ralph"), name="Ralph") == DENIED
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-def test_whoever_has_inherited_a_uid_keeps_being_noted(tmp_path, accounts):
-    """So that what they enrol never opens the account whose name the profile bears, should it come back."""
+def test_a_user_who_has_reused_a_uid_stays_recorded_as_the_owner(tmp_path, accounts):
+    """So that their voice never unlocks the account with the profile's name, should it be created again."""
     heir = Peer(RALPH.uid, RALPH.gid, 1, "heir")
     del accounts["Ralph"]
     accounts["heir"] = RALPH.uid
 
     async def steps(machine: Machine) -> None:
-        machine.note("Ralph", RALPH.uid)
+        machine.enrol("Ralph", RALPH.uid)
         proof = await machine.prove(heir)
         assert await machine.error("Enroll", heir, name="Ralph", mode="replace", timeout=1.0, proof=proof) is None
         assert machine.store.get("Ralph").owner_uid == RALPH.uid
         accounts["Ralph"] = 6001
         assert await machine.verdict(ROOT, name="Ralph") == UNUSABLE
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-def test_a_profile_under_another_name_stays_its_owners(tmp_path):
+def test_a_renamed_profile_still_belongs_to_its_owner(tmp_path):
     async def steps(machine: Machine) -> None:
         machine.store.delete("Ralph")
-        machine.note("Ralph", RALPH.uid, renamed="the boss")
+        machine.enrol("Ralph", RALPH.uid, renamed="the boss")
         assert await machine.verdict(RALPH, name="the boss") == "accept"
         assert await machine.verdict(MALLORY, name="the boss") == DENIED
         assert await machine.error("DeleteProfile", RALPH, name="the boss") == NEEDED
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-def test_an_account_is_found_letter_by_letter(monkeypatch):
-    """Some user databases find accounts without case, too."""
+def test_an_account_is_found_only_by_its_exact_name(monkeypatch):
+    """Some user databases ignore case."""
     entry = pytest.importorskip("pwd").getpwuid(0)
     monkeypatch.setattr("pwd.getpwnam", lambda _: entry)
     assert find_account(entry.pw_name) == 0
     assert find_account(entry.pw_name.upper()) is None
 
 
-# What the owner must show
+# Proofs of the password
 
 CHANGES = [
     ("Enroll", {"name": "Ralph", "mode": "replace"}),
@@ -271,46 +266,43 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("method", "parameters"), CHANGES)
-def test_without_a_proof_nothing_is_heard_changed_or_told(tmp_path, method, parameters):
+def test_without_a_proof_nothing_is_recorded_changed_or_revealed(tmp_path, method, parameters):
     async def steps(machine: Machine) -> None:
         before = machine.store.get("Ralph")
         for proof in ({}, {"proof": None}, {"proof": ""}, {"proof": "guess"}, {"proof": await machine.prove(MALLORY)}):
             reply = await machine.ask(method, RALPH, **parameters, **proof)
             assert (reply.error, dict(reply.parameters)) == (NEEDED, {"name": "Ralph"})
-        assert machine.desk.workers.opened == 0
-        assert machine.desk.state.claims.current is None
+        assert machine.daemon.live.opened == 0
+        assert machine.daemon.state.claims.current is None
         assert machine.store.get("Ralph") is before
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
 @pytest.mark.parametrize(("method", "parameters"), CHANGES)
-def test_with_a_proof_it_is_done_once(tmp_path, method, parameters):
+def test_a_proof_allows_one_change(tmp_path, method, parameters):
     async def steps(machine: Machine) -> None:
         proof = await machine.prove(RALPH)
-        first = await machine.error(method, RALPH, **parameters, proof=proof, **limit(method))
+        timeout = {"timeout": 0.3} if method == "Enroll" else {}
+        first = await machine.error(method, RALPH, **parameters, proof=proof, **timeout)
         assert first in (None, "org.voiceauthd.EnrolmentIncomplete")
         assert await machine.error(method, RALPH, **parameters, proof=proof) == NEEDED
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-def limit(method: str) -> dict[str, float]:
-    return {"timeout": 0.3} if method == "Enroll" else {}
-
-
-def test_the_first_enrolment_under_the_own_name_needs_one_too(tmp_path):
+def test_the_first_enrolment_under_the_own_name_needs_a_proof_too(tmp_path):
     async def steps(machine: Machine) -> None:
         assert await machine.error("Enroll", MALLORY, name="Mallory", timeout=1.0) == NEEDED
-        assert machine.desk.workers.opened == 0
+        assert machine.daemon.live.opened == 0
         proof = await machine.prove(MALLORY)
         reply = await machine.ask("Enroll", MALLORY, name="Mallory", timeout=1.0, proof=proof)
         assert reply.parameters["profile"]["owner_uid"] == MALLORY.uid
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-def test_a_proof_does_not_open_what_is_not_ones_own_and_is_not_spent_there(tmp_path):
+def test_a_proof_does_not_help_with_another_users_voice_and_is_not_spent_by_trying(tmp_path):
     async def steps(machine: Machine) -> None:
         proof = await machine.prove(MALLORY)
         for method in ("Enroll", "DeleteProfile", "ExportProfile"):
@@ -318,40 +310,40 @@ def test_a_proof_does_not_open_what_is_not_ones_own_and_is_not_spent_there(tmp_p
                 assert await machine.error(method, MALLORY, name=name, proof=proof) == DENIED
         assert await machine.error("DeleteProfile", MALLORY, name="Mallory", proof=proof) == NOBODY
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-def test_a_uid_without_an_account_has_no_voice(tmp_path):
+def test_a_uid_without_an_account_cannot_enrol(tmp_path):
     stray = Peer(7001, 7001, 1, None)
 
     async def steps(machine: Machine) -> None:
         proof = await machine.prove(stray)
         assert await machine.error("Enroll", stray, name="stray", proof=proof) == DENIED
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-def test_root_and_the_daemons_own_user_need_none(tmp_path):
+def test_root_and_the_daemons_own_user_need_no_proof(tmp_path):
     async def steps(machine: Machine) -> None:
         assert await machine.error("ExportProfile", ROOT, name="Ralph") is None
         assert await machine.error("ExportProfile", RALPH, name="Ralph") == NEEDED
-        machine.desk.state.access = Access(RALPH.uid)
+        machine.daemon.state.access = Access(RALPH.uid)
         assert await machine.error("ExportProfile", RALPH, name="Ralph") is None
         assert await machine.error("Vouch", RALPH, uid=RALPH.uid) == DENIED
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-@pytest.mark.parametrize("uid", [-1, 65_534, 2**32 - 1, 2**40])
-def test_nobody_is_vouched_for_who_is_no_user(tmp_path, uid):
+def test_root_cannot_vouch_for_a_uid_that_is_not_a_user(tmp_path):
     async def steps(machine: Machine) -> None:
-        reply = await machine.ask("Vouch", uid=uid)
-        assert (reply.error, reply.parameters["parameter"]) == ("org.varlink.service.InvalidParameter", "uid")
+        for uid in (-1, 65_534, 2**32 - 1, 2**40):
+            reply = await machine.ask("Vouch", uid=uid)
+            assert (reply.error, reply.parameters["parameter"]) == ("org.varlink.service.InvalidParameter", "uid")
 
-    on(tmp_path, steps)
+    run_steps(tmp_path, steps)
 
 
-def test_a_proof_is_in_no_log(tmp_path, caplog):
+def test_a_proof_is_never_logged(tmp_path, caplog):
     caplog.set_level(logging.DEBUG)
 
     async def steps(machine: Machine) -> list[str]:
@@ -361,6 +353,6 @@ def test_a_proof_is_in_no_log(tmp_path, caplog):
         await machine.ask("ExportProfile", RALPH, name="Ralph", proof=7, surplus=spent)
         return [spent, wrong]
 
-    proofs = on(tmp_path, steps)
+    proofs = run_steps(tmp_path, steps)
     assert "exported 'Ralph'" in caplog.text
     assert not any(proof in caplog.text for proof in proofs)

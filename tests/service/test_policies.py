@@ -1,4 +1,4 @@
-"""Verify by a policy: which one it is, what it takes to be accepted, and what it tells to whom."""
+"""Policies: which one a verification uses, what it takes to be accepted, and who sees which numbers."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import dataclasses
 import json
 
 import pytest
-from policy_parts import (
+from inprocess_daemon import (
+    CALIBRATED,
     LISTENER,
     MALLORY,
-    MANY_RATIOS,
     RALPH,
-    RATIOS,
     ROOT,
     THRESHOLD,
     UNCALIBRATED,
+    WELL_CALIBRATED,
     ask,
-    ratios,
+    calibrated_backend,
     window,
 )
 
@@ -34,65 +34,65 @@ def verify(folder, backend, cosine, **parameters):
 
 
 @pytest.mark.parametrize(
-    ("backend", "why"), [(UNCALIBRATED, "voiceauth calibrate"), (RATIOS, "3500 independent trials")]
+    ("backend", "why"), [(UNCALIBRATED, "voiceauth calibrate"), (CALIBRATED, "3500 independent trials")]
 )
-def test_auth_that_nothing_demonstrates_is_refused_before_the_microphone_is_opened(tmp_path, backend, why):
-    replies, desk = ask(tmp_path, backend, [window(1.0)], "Verify", name="Ralph", policy="auth")
+def test_auth_is_refused_without_opening_the_microphone_if_it_is_not_demonstrated(tmp_path, backend, why):
+    replies, daemon = ask(tmp_path, backend, [window(1.0)], "Verify", name="Ralph", policy="auth")
     assert [reply.error for reply in replies] == ["org.voiceauthd.PolicyNotDemonstrated"]
     assert replies[0].parameters["policy"] == "auth"
     assert why in replies[0].parameters["detail"]
-    assert desk.workers.opened == 0
-    assert desk.state.claims.current is None
+    assert daemon.live.opened == 0
+    assert daemon.state.claims.current is None
 
 
-def test_auth_that_is_demonstrated_decides_by_its_own_bound(tmp_path):
-    accepted = verify(tmp_path, MANY_RATIOS, 0.99, policy="auth")
+def test_a_demonstrated_auth_decides_by_its_own_bound(tmp_path):
+    accepted = verify(tmp_path, WELL_CALIBRATED, 0.99, policy="auth")
     assert (accepted["outcome"], accepted["policy"]) == ("accept", "auth")
-    unsure = verify(tmp_path, MANY_RATIOS, 0.9, policy="auth")
+    unsure = verify(tmp_path, WELL_CALIBRATED, 0.9, policy="auth")
     assert (unsure["outcome"], unsure["reason"]) == ("inconclusive", "unsure")
     assert unsure["advice"]
 
 
-def test_who_may_not_verify_learns_nothing_of_the_policies(tmp_path):
-    replies, desk = ask(tmp_path, RATIOS, [window(1.0)], "Verify", MALLORY, name="Ralph", policy="auth")
+def test_a_caller_who_may_not_verify_learns_nothing_about_the_policies(tmp_path):
+    replies, daemon = ask(tmp_path, CALIBRATED, [window(1.0)], "Verify", MALLORY, name="Ralph", policy="auth")
     assert [reply.error for reply in replies] == ["org.varlink.service.PermissionDenied"]
-    assert desk.workers.opened == 0
+    assert daemon.live.opened == 0
 
 
-@pytest.mark.parametrize("policy", ["", "Unlock", "strict", 3])
-def test_a_policy_that_there_is_not_is_refused(tmp_path, policy):
-    replies, desk = ask(tmp_path, MANY_RATIOS, [window(1.0)], "Verify", name="Ralph", policy=policy)
+@pytest.mark.parametrize("policy", ["", "Unlock", 3])
+def test_an_unknown_policy_is_refused(tmp_path, policy):
+    replies, daemon = ask(tmp_path, WELL_CALIBRATED, [window(1.0)], "Verify", name="Ralph", policy=policy)
     assert replies[0].error == "org.varlink.service.InvalidParameter"
     assert replies[0].parameters == {"parameter": "policy"}
-    assert desk.workers.opened == 0
+    assert daemon.live.opened == 0
 
 
-@pytest.mark.parametrize("backend", [UNCALIBRATED, RATIOS, MANY_RATIOS])
-def test_the_policy_is_unlock_unless_another_is_named(tmp_path, backend):
+@pytest.mark.parametrize("backend", [UNCALIBRATED, CALIBRATED, WELL_CALIBRATED])
+def test_the_default_policy_is_unlock(tmp_path, backend):
     assert verify(tmp_path, backend, 1.0)["policy"] == "unlock"
     assert verify(tmp_path, backend, 1.0, policy=None)["policy"] == "unlock"
 
 
-def test_with_a_calibration_score_and_threshold_are_ratios(tmp_path):
+def test_with_a_calibration_score_and_threshold_are_log_likelihood_ratios(tmp_path):
     for policy, rate in (("monitor", 1e-2), ("unlock", 1e-3), ("auth", 1e-4)):
-        decision = verify(tmp_path, MANY_RATIOS, 0.99, policy=policy)
+        decision = verify(tmp_path, WELL_CALIBRATED, 0.99, policy=policy)
         assert decision["calibrated"] is True
         assert decision["score"] == pytest.approx(20.0 * 0.99 - 10.0, abs=1e-3)
         assert decision["threshold"] == pytest.approx(bounds(rate, 0.05)[0], abs=1e-3)
 
 
-def test_without_one_they_are_cosines_and_the_same_for_all_policies(tmp_path):
+def test_without_a_calibration_score_and_threshold_are_cosines_and_the_same_for_all_policies(tmp_path):
     for policy in ("monitor", "unlock"):
         decision = verify(tmp_path, UNCALIBRATED, 0.7, policy=policy)
         assert (decision["outcome"], decision["calibrated"]) == ("accept", False)
         assert (decision["score"], decision["threshold"]) == (pytest.approx(0.7, abs=1e-4), THRESHOLD)
 
 
-def test_whoever_sets_a_threshold_decides_by_cosines(tmp_path):
+def test_with_a_configured_threshold_decisions_use_cosines(tmp_path):
     config = dataclasses.replace(Config(), decision=DecisionConfig(threshold=0.8))
-    decision = verify(tmp_path, MANY_RATIOS, 0.9, config=config)
+    decision = verify(tmp_path, WELL_CALIBRATED, 0.9, config=config)
     assert (decision["calibrated"], decision["threshold"]) == (False, 0.8)
-    replies, _ = ask(tmp_path, MANY_RATIOS, [window(0.9)], "Verify", config=config, name="Ralph", policy="auth")
+    replies, _ = ask(tmp_path, WELL_CALIBRATED, [window(0.9)], "Verify", config=config, name="Ralph", policy="auth")
     assert replies[0].error == "org.voiceauthd.PolicyNotDemonstrated"
 
 
@@ -100,25 +100,25 @@ def test_whoever_sets_a_threshold_decides_by_cosines(tmp_path):
     ("cosine", "monitor", "unlock"),
     [(1.0, "accept", "accept"), (0.75, "accept", "inconclusive"), (0.5, "inconclusive", "inconclusive")],
 )
-def test_a_stricter_policy_asks_for_more(tmp_path, cosine, monitor, unlock):
-    assert verify(tmp_path, RATIOS, cosine, policy="monitor")["outcome"] == monitor
-    assert verify(tmp_path, RATIOS, cosine, policy="unlock")["outcome"] == unlock
+def test_a_stricter_policy_needs_a_higher_score(tmp_path, cosine, monitor, unlock):
+    assert verify(tmp_path, CALIBRATED, cosine, policy="monitor")["outcome"] == monitor
+    assert verify(tmp_path, CALIBRATED, cosine, policy="unlock")["outcome"] == unlock
 
 
-@pytest.mark.parametrize("backend", [UNCALIBRATED, MANY_RATIOS])
+@pytest.mark.parametrize("backend", [UNCALIBRATED, WELL_CALIBRATED])
 @pytest.mark.parametrize("cosine", [1.0, 0.45, 0.1])
-def test_an_owner_gets_decisions_and_never_a_number_to_climb_by(tmp_path, backend, cosine):
-    for policy in NAMES if backend is MANY_RATIOS else ("monitor", "unlock"):
+def test_an_owner_gets_decisions_but_no_score_margin_or_threshold(tmp_path, backend, cosine):
+    for policy in NAMES if backend is WELL_CALIBRATED else ("monitor", "unlock"):
         windows = [window(cosine), window(cosine, snr_db=-10.0), window(cosine)]
-        replies, _ = ask(tmp_path, backend, windows, "Verify", RALPH, name="Ralph", policy=policy, timeout=0.2)
+        replies, _ = ask(tmp_path, backend, windows, "Verify", RALPH, name="Ralph", policy=policy, timeout=0.1)
         assert replies[-1].parameters["outcome"] in {"accept", "inconclusive", "reject"}
         for reply in replies:
             assert [reply.parameters.get(key) for key in SECRET] == [None, None, None]
 
 
 @pytest.mark.parametrize("peer", [ROOT, LISTENER])
-def test_who_may_see_scores_gets_those_of_an_identification(tmp_path, peer):
-    replies, _ = ask(tmp_path, RATIOS, [window(0.99)] * 2, "Identify", peer, timeout=0.2)
+def test_root_and_the_monitor_group_get_the_score_of_an_identification(tmp_path, peer):
+    replies, _ = ask(tmp_path, CALIBRATED, [window(0.99)] * 2, "Identify", peer, timeout=0.2)
     answer = replies[-1].parameters
     assert (answer["decision"], answer["identity"], answer["calibrated"]) == ("known", "Ralph", True)
     assert answer["score"] == pytest.approx(9.8, abs=1e-3)
@@ -129,30 +129,30 @@ class TestStatus:
         replies, _ = ask(folder, backend, [], "Status")
         return {policy["name"]: policy for policy in replies[-1].parameters["policies"]}
 
-    def test_tells_what_is_demonstrated_with_how_many_trials(self, tmp_path):
-        policies = self.policies(tmp_path, RATIOS)
+    def test_shows_which_policies_are_demonstrated_and_with_how_many_trials(self, tmp_path):
+        policies = self.policies(tmp_path, CALIBRATED)
         assert list(policies) == list(NAMES)
         assert [policies[name]["demonstrated"] for name in NAMES] == [True, True, False]
         assert [policies[name]["false_accepts"] for name in NAMES] == [1e-2, 1e-3, 1e-4]
         assert {policy["trials"] for policy in policies.values()} == {3_500}
         assert policies["auth"]["supported"] == pytest.approx(3.0 / 3_500, rel=0.01)
 
-    def test_tells_that_nothing_is_without_a_calibration(self, tmp_path):
+    def test_shows_no_policy_as_demonstrated_without_a_calibration(self, tmp_path):
         for policy in self.policies(tmp_path, UNCALIBRATED).values():
             assert (policy["demonstrated"], policy["trials"], policy.get("supported")) == (False, 0, None)
 
-    def test_tells_of_the_cohort_and_whose_it_is_to_those_who_may_know(self, tmp_path):
+    def test_shows_the_cohort_and_its_sources_only_to_administrators(self, tmp_path):
         for peer, sources in ((ROOT, ["made up, CC0"]), (MALLORY, [])):
-            replies, _ = ask(tmp_path, RATIOS, [], "Status", peer)
+            replies, _ = ask(tmp_path, CALIBRATED, [], "Status", peer)
             assert replies[-1].parameters["cohort"] == {"speakers": 25, "sources": sources}
         replies, _ = ask(tmp_path, UNCALIBRATED, [], "Status")
         assert replies[-1].parameters.get("cohort") is None
 
-    def test_counts_the_windows_that_were_not_good_enough(self, tmp_path):
-        replies, _ = ask(tmp_path, RATIOS, [], "Status")
+    def test_counts_the_refused_windows(self, tmp_path):
+        replies, _ = ask(tmp_path, CALIBRATED, [], "Status")
         assert replies[-1].parameters["windows"] == {"cut": 9, "embedded": 5, "refused": 3, "failed": 1}
 
-    def test_fits_into_a_message_whatever_the_cohort_says_of_itself(self, tmp_path):
-        replies, _ = ask(tmp_path, ratios(100, sources=("\u20ac" * 5_000,) * 500), [], "Status")
+    def test_fits_into_a_message_however_long_the_sources_of_the_cohort_are(self, tmp_path):
+        replies, _ = ask(tmp_path, calibrated_backend(100, sources=("\u20ac" * 5_000,) * 500), [], "Status")
         assert len(replies[-1].parameters["cohort"]["sources"]) > 1
         assert len(json.dumps(replies[-1].parameters)) < 64 * 1024

@@ -1,4 +1,4 @@
-"""A proof is good once, for a minute, and for one user."""
+"""Proofs: each is valid once, for a minute, and for one user."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
+from voiceauthd.protocol.credentials import OVERFLOW_UID
 from voiceauthd.protocol.interface import MismatchError
-from voiceauthd.server.peer import OVERFLOW_UID
 from voiceauthd.service import proofs
-from voiceauthd.service.proofs import LIFETIME, MOST, Proofs, require_provable
+from voiceauthd.service.proofs import LIFETIME, MAX_PROOFS, Proofs, require_provable
 
 ANN, BOB = 1000, 1001
 
 
 class Clock:
-    """In the place of the module's `time`."""
+    """Replaces the module's `time`."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -32,79 +32,79 @@ def clock(monkeypatch):
     return clock
 
 
-def test_a_proof_is_good_once():
-    given = Proofs()
-    proof, expires = given.give(ANN)
-    assert (given.spend(proof, ANN), expires) == (True, LIFETIME)
-    assert not given.spend(proof, ANN)
+def test_a_proof_is_valid_once():
+    kept = Proofs()
+    proof, expires = kept.issue(ANN)
+    assert (kept.spend(proof, ANN), expires) == (True, LIFETIME)
+    assert not kept.spend(proof, ANN)
 
 
 def test_a_proof_of_another_user_never_works_and_is_spent_by_trying():
-    given = Proofs()
-    proof, _ = given.give(ANN)
-    assert not given.spend(proof, BOB)
-    assert not given.spend(proof, ANN)
+    kept = Proofs()
+    proof, _ = kept.issue(ANN)
+    assert not kept.spend(proof, BOB)
+    assert not kept.spend(proof, ANN)
 
 
-def test_a_proof_dies_after_its_time(clock):
-    given = Proofs()
-    first, _ = given.give(ANN)
+def test_a_proof_expires(clock):
+    kept = Proofs()
+    first, _ = kept.issue(ANN)
     clock.now += LIFETIME - 0.001
-    second, _ = given.give(BOB)
+    second, _ = kept.issue(BOB)
     clock.now += 0.001
-    assert not given.spend(first, ANN)
-    assert given.spend(second, BOB)
+    assert not kept.spend(first, ANN)
+    assert kept.spend(second, BOB)
 
 
 def test_a_newer_proof_replaces_the_older_one_of_its_user():
-    given = Proofs()
-    old, _ = given.give(ANN)
-    new, _ = given.give(ANN)
-    assert not given.spend(old, ANN)
-    assert given.spend(new, ANN)
+    kept = Proofs()
+    old, _ = kept.issue(ANN)
+    new, _ = kept.issue(ANN)
+    assert not kept.spend(old, ANN)
+    assert kept.spend(new, ANN)
 
 
 def test_one_user_cannot_push_out_the_proof_of_another():
-    given = Proofs()
-    proof, _ = given.give(ANN)
-    for _ in range(10 * MOST):
-        given.give(BOB)
-    assert given.spend(proof, ANN)
+    kept = Proofs()
+    proof, _ = kept.issue(ANN)
+    for _ in range(10 * MAX_PROOFS):
+        kept.issue(BOB)
+    assert kept.spend(proof, ANN)
 
 
-def test_what_is_kept_is_bounded():
-    given = Proofs()
-    first, _ = given.give(ANN)
-    made = [given.give(2000 + index)[0] for index in range(MOST)]
-    assert not given.spend(first, ANN)
-    assert all(given.spend(proof, 2000 + index) for index, proof in enumerate(made))
+def test_the_number_of_proofs_kept_is_bounded():
+    kept = Proofs()
+    first, _ = kept.issue(ANN)
+    made = [kept.issue(2000 + index)[0] for index in range(MAX_PROOFS)]
+    assert not kept.spend(first, ANN)
+    assert all(kept.spend(proof, 2000 + index) for index, proof in enumerate(made))
 
 
 @pytest.mark.parametrize("wrong", [None, "", " ", "x", "\ud800", "ä" * 1000, "\0"])
-def test_what_is_no_proof_opens_nothing_and_spends_nothing(wrong):
-    given = Proofs()
-    proof, _ = given.give(ANN)
-    assert not given.spend(wrong, ANN)
-    assert not given.spend(proof[:-1], ANN)
-    assert not given.spend(proof + " ", ANN)
-    assert given.spend(proof, ANN)
+def test_an_invalid_proof_is_refused_and_spends_nothing(wrong):
+    kept = Proofs()
+    proof, _ = kept.issue(ANN)
+    assert not kept.spend(wrong, ANN)
+    assert not kept.spend(proof[:-1], ANN)
+    assert not kept.spend(proof + " ", ANN)
+    assert kept.spend(proof, ANN)
 
 
 @pytest.mark.parametrize("uid", [-1, 2**32 - 1, 2**32, OVERFLOW_UID, 2**63 - 1])
-def test_for_what_is_no_user_there_is_no_proof(uid):
+def test_a_uid_that_cannot_be_a_user_is_refused(uid):
     with pytest.raises(MismatchError):
         require_provable(uid)
 
 
 @pytest.mark.parametrize("uid", [0, 1, 1000, 2**32 - 2])
-def test_for_a_user_there_is_one(uid):
+def test_a_proof_can_be_issued_for_every_user(uid):
     require_provable(uid)
-    given = Proofs()
-    assert given.spend(given.give(uid)[0], uid)
+    kept = Proofs()
+    assert kept.spend(kept.issue(uid)[0], uid)
 
 
 class Spending(RuleBasedStateMachine):
-    """Against a model that only remembers what was given last to whom, and when."""
+    """Compares `Proofs` with a model that remembers only the last proof of each user and its expiry."""
 
     given = Bundle("given")
 
@@ -120,7 +120,7 @@ class Spending(RuleBasedStateMachine):
 
     @rule(target=given, uid=st.sampled_from([0, ANN, BOB]))
     def give(self, uid: int) -> tuple[str, int]:
-        proof, _ = self.proofs.give(uid)
+        proof, _ = self.proofs.issue(uid)
         self.valid[uid] = (proof, self.clock.now + LIFETIME)
         return proof, uid
 
@@ -132,9 +132,9 @@ class Spending(RuleBasedStateMachine):
     def spend(self, one: tuple[str, int], uid: int) -> None:
         proof, owner = one
         kept = self.valid.get(owner)
-        good = kept is not None and kept[0] == proof and self.clock.now < kept[1]
-        assert self.proofs.spend(proof, uid) is (good and uid == owner)
-        if good:
+        valid = kept is not None and kept[0] == proof and self.clock.now < kept[1]
+        assert self.proofs.spend(proof, uid) is (valid and uid == owner)
+        if valid:
             del self.valid[owner]
 
     @invariant()

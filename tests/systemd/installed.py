@@ -1,6 +1,6 @@
-"""voiceauthd put into a box as `make install` would put it on a machine, and a caller of its socket.
+"""voiceauthd in a container, installed as by `make install`, and a client of its socket.
 
-Only what a box cannot have differs: this checkout with this Python runs in place of /opt/voiceauthd.
+The only difference: this checkout and this Python replace /opt/voiceauthd.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from box import BootError, Box, obstacle, wait_until
+from container import BootError, Container, obstacle
+from waiting import wait_until
 
 from voiceauthd.embed.cache import find
 
@@ -23,9 +24,9 @@ SERVICE, SOCKET = "voiceauthd.service", "voiceauthd.socket"
 CONFIG = "/etc/voiceauthd/config.yaml"
 
 SECONDS_TO_READY = 60.0
-"""Imports and the model, on a machine that has other things to do; 4 s on an idle one."""
+"""Far more than the daemon needs to import its modules and load the model (4 s on an idle machine)."""
 
-# The Python's own folder is bound at another place: homes, where it may live, are hidden from the service.
+# The folder of Python is bound elsewhere, because it may be in /home, which is hidden from the service.
 BASE = Path(sys.base_prefix).resolve()
 BINDS = {CHECKOUT: "/opt/checkout", Path(sysconfig.get_path("purelib")): "/opt/packages"}
 if not BASE.is_relative_to("/usr"):
@@ -40,6 +41,12 @@ ExecStart=
 ExecStart={PYTHON} -m voiceauthd.service.main --config {CONFIG}
 """
 
+STUB = f"""\
+ExecStart=
+ExecStart={PYTHON} /opt/checkout/tests/daemon/daemon_stub.py /nowhere voiceauthd --config {CONFIG}
+"""
+"""Lines for `boot` that replace the speaker model by one that loads at once; test_systemd_sudo.py uses the real one."""
+
 PROOF_SOCKET, PROOF_SERVICE = "voiceauthd-proof.socket", "voiceauthd-proof@.service"
 PROOF_DROP_IN = DROP_IN.partition("ExecStart=")[0] + f"ExecStart=\nExecStart={PYTHON} -m voiceauthd.login.prove\n"
 
@@ -52,50 +59,51 @@ with socket.socket(socket.AF_UNIX) as s:
 """
 
 
-def boot(folder: Path, config: str, drop_in: str = "", files: dict[str, str] | None = None) -> Box:
-    """A box with both kinds of units and the model in it; nobody has called the daemon yet. Skips the test if none can
-    be made here.
+def boot(folder: Path, config: str, drop_in: str = "", files: dict[str, str] | None = None) -> Container:
+    """Boot a container with the system's and the user's units and the model; the daemon is not started yet.
 
     config   the text of /etc/voiceauthd/config.yaml
     drop_in  more lines for the services' [Service]
-    files    path in the box to text, of what else must be there at boot
+    files    path in the container to text, of other files that must exist at boot
+
+    Skips the test if no container can be made here.
     """
     if reason := obstacle():
         pytest.skip(reason)
     model = find("campplus", None)
     if model is None:
         pytest.skip("needs the CAM++ model: voiceauth model fetch campplus")
-    box = Box(folder / "box", BINDS)
+    container = Container(folder / "container", BINDS)
     for kind, source in (("system", CHECKOUT / "systemd"), ("user", CHECKOUT / "systemd" / "user")):
         for name in (SERVICE, SOCKET):
-            box.write(f"/etc/systemd/{kind}/{name}", (source / name).read_text())
-        box.write(f"/etc/systemd/{kind}/{SERVICE}.d/box.conf", DROP_IN + drop_in)
-        wants = box.folder / f"etc/systemd/{kind}/sockets.target.wants"
+            container.write(f"/etc/systemd/{kind}/{name}", (source / name).read_text())
+        container.write(f"/etc/systemd/{kind}/{SERVICE}.d/container.conf", DROP_IN + drop_in)
+        wants = container.folder / f"etc/systemd/{kind}/sockets.target.wants"
         wants.mkdir()
         (wants / SOCKET).symlink_to(f"../{SOCKET}")  # what `systemctl enable` does
     for name in (PROOF_SOCKET, PROOF_SERVICE):
-        box.write(f"/etc/systemd/system/{name}", (CHECKOUT / "systemd" / name).read_text())
-    box.write(f"/etc/systemd/system/{PROOF_SERVICE}.d/box.conf", PROOF_DROP_IN)
-    box.write("/etc/pam.d/voiceauthd", (CHECKOUT / "systemd" / "pam.d" / "voiceauthd").read_text())
+        container.write(f"/etc/systemd/system/{name}", (CHECKOUT / "systemd" / name).read_text())
+    container.write(f"/etc/systemd/system/{PROOF_SERVICE}.d/container.conf", PROOF_DROP_IN)
+    container.write("/etc/pam.d/voiceauthd", (CHECKOUT / "systemd" / "pam.d" / "voiceauthd").read_text())
     for kind in ("sysusers.d", "tmpfiles.d"):
-        box.write(f"/etc/{kind}/voiceauthd.conf", (CHECKOUT / "systemd" / kind / "voiceauthd.conf").read_text())
+        container.write(f"/etc/{kind}/voiceauthd.conf", (CHECKOUT / "systemd" / kind / "voiceauthd.conf").read_text())
     for path, text in {CONFIG: config, **(files or {})}.items():
-        box.write(path, text)
-    shutil.copytree(model, box.folder / "var/lib/voiceauthd/models" / model.name)
+        container.write(path, text)
+    shutil.copytree(model, container.folder / "var/lib/voiceauthd/models" / model.name)
     try:
-        box.boot()
+        container.boot()
     except BootError as problem:
         pytest.skip(f"a container does not boot here: {problem}")
-    return box
+    return container
 
 
 class Caller:
-    """One connection to a daemon's socket in a box, as root, in lines of JSON."""
+    """A connection of root to a daemon's socket in a container, with lines of JSON."""
 
-    def __init__(self, box: Box, path: str) -> None:
+    def __init__(self, container: Container, path: str) -> None:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.settimeout(SECONDS_TO_READY)
-        self._socket.connect(str(box.path(path)))
+        self._socket.connect(str(container.path(path)))
         self._lines = self._socket.makefile()
 
     def send(self, method: str, more: bool = False, **parameters: object) -> None:
@@ -103,7 +111,7 @@ class Caller:
         self._socket.sendall(json.dumps(request).encode() + b"\n")
 
     def receive(self) -> dict[str, Any] | None:
-        """The next reply; None if the daemon hung up."""
+        """Return the next reply; None if the daemon closed the connection."""
         try:
             line = self._lines.readline()
         except ConnectionError:
@@ -115,9 +123,9 @@ class Caller:
         self._socket.close()
 
 
-def call(box: Box, path: str, method: str, **parameters: object) -> dict[str, Any] | None:
-    """What the daemon answers to root; None if it hangs up without an answer."""
-    caller = Caller(box, path)
+def call(container: Container, path: str, method: str, **parameters: object) -> dict[str, Any] | None:
+    """Return the daemon's answer to a call of root; None if it closes the connection without one."""
+    caller = Caller(container, path)
     try:
         caller.send(method, **parameters)
     except ConnectionError:
@@ -128,14 +136,16 @@ def call(box: Box, path: str, method: str, **parameters: object) -> dict[str, An
         caller.close()
 
 
-def call_as(box: Box, uid: int, path: str, method: str, **parameters: object) -> dict[str, Any]:
-    """What the daemon answers to another user."""
+def call_as(container: Container, uid: int, path: str, method: str, **parameters: object) -> dict[str, Any]:
+    """Return the daemon's answer to a call of another user."""
     request = json.dumps({"method": f"org.voiceauthd.{method}", "parameters": parameters})
-    answer: dict[str, Any] = json.loads(box.run(PYTHON, "-c", CALLER, path, request, uid=uid))
+    answer: dict[str, Any] = json.loads(container.run(PYTHON, "-c", CALLER, path, request, uid=uid))
     return answer
 
 
-def wait_active(box: Box) -> str:
-    """Waits until the system service has said READY; its process id in the box."""
-    wait_until("the service is active", lambda: box.show(SERVICE, "ActiveState") == "active" or None, SECONDS_TO_READY)
-    return box.show(SERVICE, "MainPID")
+def wait_active(container: Container) -> str:
+    """Wait until the system service is ready, and return its process id in the container."""
+    wait_until(
+        "the service is active", lambda: container.show(SERVICE, "ActiveState") == "active" or None, SECONDS_TO_READY
+    )
+    return container.show(SERVICE, "MainPID")

@@ -1,4 +1,4 @@
-"""The units as they are shipped: does systemd understand them, and how much do they let the daemon touch?"""
+"""The shipped units: systemd accepts them, and they are confined."""
 
 from __future__ import annotations
 
@@ -9,17 +9,19 @@ from pathlib import Path
 
 import pytest
 
+from voiceauthd.errors import ExitCode
+
 UNITS = Path(__file__).resolve().parents[2] / "systemd"
 FOLDERS = ("", "user")
 NAMES = ("voiceauthd.socket", "voiceauthd.service")
 PROOF_NAMES = ("voiceauthd-proof.socket", "voiceauthd-proof@.service")
-"""Of the whole machine only: a user's own daemon needs no proofs."""
+"""Only for the system's daemon: a user's own daemon needs no proofs."""
 
 EXPOSURE_LIMIT = 1.0
-"""`systemd-analyze security`'s scale: 0 is nothing, 10 everything. 0.6 was reached; newer systemds count more."""
+"""On the scale of `systemd-analyze security`, from 0 to 10. Measured: 0.6; newer versions of systemd count more."""
 
 PROOF_EXPOSURE_LIMIT = 1.5
-"""Of the process that asks for a password, which must be root. 1.2 was reached."""
+"""For the process that checks a password, which must run as root. Measured: 1.2."""
 
 pytestmark = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
 
@@ -38,34 +40,32 @@ def analyze(*arguments: str, home: Path) -> str:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_systemd_finds_nothing_to_complain_about(tmp_path, folder):
+def test_systemd_analyze_verify_reports_no_problem(tmp_path, folder):
     names = NAMES if folder else NAMES + PROOF_NAMES
     for name in names:
-        # Not installed here: a command that exists stands in for it.
+        # The daemon is not installed here, so an existing command replaces it.
         text = re.sub("/usr/local/bin/voiceauthd[a-z-]*", "/bin/true", (UNITS / folder / name).read_text())
         (tmp_path / name).write_text(text)
     manager = ["--user"] if folder else ["--system"]
     said = analyze("verify", *manager, "--man=no", *(str(tmp_path / name) for name in names), home=tmp_path)
-    # Other units of this machine may be complained about; ours may not.
+    # There may be problems of this machine's other units.
     assert "voiceauthd" not in said
 
 
-def test_the_system_service_may_touch_little(tmp_path):
+def test_the_system_service_is_confined(tmp_path):
     threshold = f"--threshold={EXPOSURE_LIMIT * 10:.0f}"
     said = analyze("security", "--offline=true", threshold, str(UNITS / "voiceauthd.service"), home=tmp_path)
     assert "Overall exposure level" in said
 
 
-def test_the_process_that_is_given_a_password_may_touch_little(tmp_path):
+def test_the_process_that_checks_a_password_is_confined(tmp_path):
     threshold = f"--threshold={PROOF_EXPOSURE_LIMIT * 10:.0f}"
     said = analyze("security", "--offline=true", threshold, str(UNITS / "voiceauthd-proof@.service"), home=tmp_path)
     assert "Overall exposure level" in said
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_a_failure_that_will_not_go_away_is_not_tried_again(folder):
-    from voiceauthd.errors import ExitCode
-
+def test_the_service_is_not_restarted_after_a_permanent_failure(folder):
     lines = (UNITS / folder / "voiceauthd.service").read_text().splitlines()
     prevented = next(line for line in lines if line.startswith("RestartPreventExitStatus=")).split("=")[1]
     hopeless = {ExitCode.USAGE, ExitCode.CONFIG, ExitCode.MODEL, ExitCode.AUDIO, ExitCode.STORAGE}

@@ -1,1 +1,1 @@
-"""`config.yaml` to a validated, immutable configuration."""
+"""The configuration: from `config.yaml` to a validated, immutable `Config`."""

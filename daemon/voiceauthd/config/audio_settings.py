@@ -1,4 +1,4 @@
-"""Settings of the way from the microphone to the embedding."""
+"""The settings of the audio path, from the microphone to the embedding."""
 
 from __future__ import annotations
 
@@ -14,32 +14,41 @@ class ModelConfig:
     name: Annotated[
         str,
         Setting(
-            "The speaker model: `campplus` (works offline, about ten times cheaper on a processor), the hub id of a "
-            "WavLM x-vector checkpoint, or a folder that holds one. Profiles belong to one model: after a change "
+            "The speaker model. `auto` uses the model of the enrolled profiles; while nobody is enrolled, `wavlm` if "
+            "it is in the model cache, else `campplus` if that is. Or name one: `campplus` (works offline, about ten "
+            "times cheaper on a processor), the hub id of a WavLM x-vector checkpoint, or a folder that holds one. A "
+            "named model that is missing is never replaced by another. Profiles belong to one model: after a change "
             "everybody must be enrolled again.",
             form=Form.MODEL,
+        ),
+    ] = "auto"
+    wavlm: Annotated[
+        str,
+        Setting(
+            "The WavLM checkpoint that `auto` prefers: a hub id. It has no effect while `name` is another value.",
+            form=Form.HUB_ID,
         ),
     ] = "microsoft/wavlm-base-sv"
     revision: Annotated[
         str | None,
         Setting(
-            "The commit of a hub id, or its beginning; null takes what is in the model cache. A pinned revision keeps "
-            "the weights from changing under the profiles; another revision counts as another model."
+            "The commit of a hub id, or its beginning; null takes the newest in the model cache. A pinned revision "
+            "keeps the weights from changing under the profiles; another revision counts as another model."
         ),
     ] = None
     device: Annotated[
         str,
         Setting(
-            "Where the model computes. `auto` takes a graphics processor if there is one; a device that is named and "
-            "missing is an error, so that nothing silently becomes slow.",
+            "The device that the model runs on. `auto` uses a graphics processor if there is one; a named device that "
+            "is missing is an error, so that nothing silently becomes slow.",
             choices=("auto", "cpu", "cuda", "mps"),
         ),
     ] = "auto"
     threads: Annotated[
         int,
         Setting(
-            "Processor threads of one forward. More shorten it while other cores idle; on a busy machine two are "
-            "often slower than one, because they wait for each other.",
+            "Processor threads of one forward pass. More are faster while other cores are idle; on a busy machine two "
+            "are often slower than one, because they wait for each other.",
             unit="threads",
             low=1,
             high=64,
@@ -59,7 +68,7 @@ class AudioConfig:
     source: Annotated[
         str,
         Setting(
-            "Where sound comes from: `microphone`, a sound file, or `-`, mono 16-bit PCM at 16 kHz on standard input "
+            "The audio source: `microphone`, an audio file, or `-` for mono 16-bit PCM at 16 kHz on standard input "
             "(in quotes in this file). A file or standard input ends; a microphone does not.",
             form=Form.SOURCE,
         ),
@@ -67,8 +76,8 @@ class AudioConfig:
     device: Annotated[
         str | int | None,
         Setting(
-            "The microphone by name or by index; null takes the system's default. Prefer the name: indices change "
-            "when devices are plugged in, and then another microphone is heard.",
+            "The microphone by name or by index; null uses the system's default. Prefer the name: indices change "
+            "when devices are plugged in, and then another microphone is used.",
             low=0,
             high=1023,
         ),
@@ -76,7 +85,7 @@ class AudioConfig:
     block_ms: Annotated[
         int,
         Setting(
-            "Length of one block of sound. Longer wakes the processor less often; shorter answers sooner by as much.",
+            "Length of one block of audio. Longer wakes the processor less often, but adds as much delay.",
             unit="ms",
             low=10,
             high=100,
@@ -85,23 +94,23 @@ class AudioConfig:
     pace: Annotated[
         str,
         Setting(
-            "How a file is read: `realtime` as a microphone would deliver it, `fast` as quickly as the model can take "
-            "it. Nothing is dropped either way.",
+            "How a file is read: `realtime` at the speed of a microphone, `fast` as fast as the model can process it. "
+            "Nothing is dropped either way.",
             choices=("realtime", "fast"),
         ),
     ] = "realtime"
     always_on: Annotated[
         bool,
         Setting(
-            "Keep the microphone open even while nobody verifies, enrols or monitors. True saves the time to open it "
-            "at each request; false listens only while it must."
+            "Keep the microphone open even while no request needs it. True saves the time to open it at each request; "
+            "false listens only during verification, enrolment and monitoring."
         ),
     ] = False
     stall: Annotated[
         float,
         Setting(
-            "An open microphone that delivers nothing for this long counts as lost and is opened again. Lower notices "
-            "sooner; too low takes a slow device for a lost one.",
+            "An open microphone that delivers no audio for this long counts as lost and is reopened. Lower notices a "
+            "loss sooner; too low reopens a device that is only slow.",
             unit="s",
             low=0.2,
             high=60,
@@ -110,8 +119,8 @@ class AudioConfig:
     backoff: Annotated[
         float,
         Setting(
-            "Wait before the first try to open a lost microphone again; it doubles from try to try. Lower is back "
-            "sooner; higher spares a machine whose microphone stays away.",
+            "Delay before the first attempt to reopen a lost microphone; it doubles with each attempt. Lower recovers "
+            "sooner; higher saves work while the microphone is missing.",
             unit="s",
             low=0.1,
             high=60,
@@ -120,7 +129,7 @@ class AudioConfig:
     backoff_limit: Annotated[
         float,
         Setting(
-            "The longest wait between two tries. Lower finds a microphone that is plugged in again sooner; higher "
+            "The longest delay between two attempts. Lower finds a microphone that is plugged in again sooner; higher "
             "tries less often.",
             unit="s",
             low=0.1,
@@ -134,7 +143,7 @@ class SpeechConfig:
     frame_ms: Annotated[
         int,
         Setting(
-            "Length of a frame of the first voice activity detector. 30 is a little cheaper and steadier; 20 finds the "
+            "Frame length of the first voice activity detector. 30 is a little cheaper and steadier; 20 finds the "
             "edges of speech more exactly.",
             unit="ms",
             choices=(20, 30),
@@ -143,8 +152,8 @@ class SpeechConfig:
     aggressiveness: Annotated[
         int,
         Setting(
-            "How readily the first detector calls sound noise. Raise it in a noisy room; lower it when quiet speech "
-            "goes unheard.",
+            "How readily the first detector classifies audio as noise. Raise it in a noisy room; lower it if quiet "
+            "speech is missed.",
             choices=(0, 1, 2, 3),
         ),
     ] = 2
@@ -161,8 +170,8 @@ class SpeechConfig:
     hangover: Annotated[
         float,
         Setting(
-            "A pause up to this long does not end an utterance. Higher joins hesitant speech, but also two people who "
-            "speak in turn; lower cuts speech into pieces that may be too short.",
+            "A pause up to this long does not end an utterance. Higher joins hesitant speech, but also two people "
+            "who speak in turn; lower splits speech into utterances that may be too short.",
             unit="s",
             low=0.1,
             high=3,
@@ -171,8 +180,8 @@ class SpeechConfig:
     confirm: Annotated[
         bool,
         Setting(
-            "Let a second, neural detector confirm what the first calls speech. False saves a little work, and then "
-            "noise, music and key clicks reach the model as speech."
+            "Have a second, neural detector confirm what the first one classifies as speech. False saves a little "
+            "work, but then noise, music and key clicks reach the model as speech."
         ),
     ] = True
     confirm_threshold: Annotated[
@@ -187,8 +196,8 @@ class SpeechConfig:
     window: Annotated[
         float,
         Setting(
-            "Length of the stretch of speech that is embedded at once. Longer tells voices apart better and costs more "
-            "a window; shorter follows a change of speaker sooner.",
+            "Length of the window of speech that is embedded at once. Longer tells voices apart better and costs more "
+            "per window; shorter follows a change of speaker sooner.",
             unit="s",
             low=1,
             high=10,
@@ -207,8 +216,8 @@ class SpeechConfig:
     first: Annotated[
         float,
         Setting(
-            "Length of the first window of an utterance, which is not kept waiting for a whole one. Lower answers "
-            "sooner and less surely.",
+            "Length of the first window of an utterance, which does not wait for a full window. Lower answers sooner "
+            "and less reliably.",
             unit="s",
             low=1,
             high=10,
@@ -217,8 +226,8 @@ class SpeechConfig:
     min_speech: Annotated[
         float,
         Setting(
-            "Net speech that a window must hold to be embedded. Higher drops short and halting speech; lower "
-            "lets through what says little about a voice.",
+            "Net speech that a window must contain to be embedded. Higher drops short and halting speech; lower "
+            "embeds windows that say little about a voice.",
             unit="s",
             low=0.5,
             high=10,
@@ -231,8 +240,9 @@ class QueueConfig:
     windows: Annotated[
         int,
         Setting(
-            "Windows that may wait for the model. When it is full a microphone's oldest window is dropped and counted, "
-            "while a file waits. Higher survives longer bursts with later answers; lower stays up to date.",
+            "Windows that may wait for the model. When the queue is full, the oldest window of a microphone is dropped "
+            "and counted; a file waits instead. Higher survives longer bursts, with later answers; lower stays up to "
+            "date.",
             unit="windows",
             low=1,
             high=1024,
@@ -241,8 +251,8 @@ class QueueConfig:
     batch: Annotated[
         int,
         Setting(
-            "Waiting windows of equal length that share one forward. Higher catches up faster after a burst; it needs "
-            "memory in proportion.",
+            "Waiting windows of equal length that are embedded in one forward pass. Higher catches up faster after a "
+            "burst, and needs memory in proportion.",
             unit="windows",
             low=1,
             high=64,

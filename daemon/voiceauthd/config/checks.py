@@ -1,4 +1,4 @@
-"""What each value allows and the others forbid."""
+"""Checks between settings: values that are each allowed, but contradict each other."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from voiceauthd.config.keys import keys, value_of, written
 from voiceauthd.config.schema import Config
 
 MAX_SOCKET_PATH = 107
-"""Bytes of a socket's path: `sun_path` of Linux has 108, and the last one is the zero."""
+"""Bytes of a socket's path: `sun_path` of Linux has 108, including the terminating zero."""
 
 
 @dataclass(frozen=True, slots=True)
 class _AtMost:
-    """`small` must not be more than `large`, or else …"""
+    """`small` must not exceed `large`. `otherwise`: what would happen if it did."""
 
     small: str
     large: str
@@ -23,33 +23,33 @@ class _AtMost:
 
 
 _ORDER = (
-    _AtMost("speech.first", "speech.window", "the first window is never longer than the others"),
+    _AtMost("speech.first", "speech.window", "the first window must not be longer than the others"),
     _AtMost("speech.hop", "speech.window", "speech between two windows would be lost"),
     _AtMost("speech.min_speech", "speech.first", "the first window could never hold enough speech"),
-    _AtMost("audio.backoff", "audio.backoff_limit", "the first wait is never longer than the longest"),
-    _AtMost("verify.speech", "verify.max_speech", "it would have to decide before it may"),
-    _AtMost("verify.speech", "verify.timeout", "the time would always be over first"),
+    _AtMost("audio.backoff", "audio.backoff_limit", "the first delay must not exceed the longest"),
+    _AtMost("verify.speech", "verify.max_speech", "it would end before the first decision"),
+    _AtMost("verify.speech", "verify.timeout", "it would always time out first"),
     _AtMost("decision.min_speech", "verify.speech", "the first decision would always be that there is too little"),
-    _AtMost("policies.unlock", "policies.monitor", "the stricter policy would let more strangers in"),
-    _AtMost("policies.auth", "policies.unlock", "the stricter policy would let more strangers in"),
-    _AtMost("enroll.speech", "enroll.timeout", "the time would always be over first"),
+    _AtMost("policies.unlock", "policies.monitor", "the stricter policy would accept more strangers"),
+    _AtMost("policies.auth", "policies.unlock", "the stricter policy would accept more strangers"),
+    _AtMost("enroll.speech", "enroll.timeout", "it would always time out first"),
     _AtMost("socket.connections_per_user", "socket.connections", "one user cannot have more than all together"),
 )
 
 
 def contradictions(config: Config, wrong: Collection[str]) -> list[str]:
-    """What cannot be true together in `config`, a line each. Keys in `wrong` are not judged: they were refused."""
+    """Return the contradictions in `config`, one line each, without those about the refused keys in `wrong`."""
     origins = dict(config.origins)
-    found = [_too_much(config, rule, origins) for rule in _ORDER if not {rule.small, rule.large} & set(wrong)]
+    found = [_violation(config, rule, origins) for rule in _ORDER if not {rule.small, rule.large} & set(wrong)]
     return [problem for problem in (*found, *_others(config, wrong, origins)) if problem]
 
 
-def _too_much(config: Config, rule: _AtMost, origins: dict[str, str]) -> str:
+def _violation(config: Config, rule: _AtMost, origins: dict[str, str]) -> str:
     small, large = keys()[rule.small], keys()[rule.large]
     low, high = value_of(config, small), value_of(config, large)
     if isinstance(low, int | float) and isinstance(high, int | float) and low <= high:
         return ""
-    # The default cannot be to blame.
+    # Blame a key that was set, not one at its default.
     blamed = small if small.path in origins else large
     other = large if blamed is small else small
     relation = "at most" if blamed is small else "at least"

@@ -1,4 +1,4 @@
-"""Settings of decisions, verification and enrolment."""
+"""The settings of decisions, verification, monitoring and enrolment."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class DecisionConfig:
     threshold: Annotated[
         float | None,
         Setting(
-            "Similarity from which two voices count as the same, for decisions without a calibration; null takes the "
-            "calibration if there is one, else the model's own threshold. Higher rejects more strangers and more of "
-            "the enrolled; lower accepts more of both. Whoever sets it decides with no known error rate.",
+            "Similarity from which two voices count as the same, for decisions without a calibration; null uses the "
+            "calibration if there is one, else the model's own threshold. Higher rejects more strangers and more "
+            "enrolled people; lower accepts more of both. If it is set, the error rates are unknown.",
             unit="cosine",
             low=-1,
             high=1,
@@ -24,8 +24,8 @@ class DecisionConfig:
     margin: Annotated[
         float,
         Setting(
-            "Lead that the best identity needs over the next one, after normalisation. Higher says `unknown` more "
-            "often where voices are alike; at 0 the nearest wins, however close the next one is.",
+            "Margin that the best identity needs over the next one, after normalisation. Higher answers `unknown` more "
+            "often if voices are similar; at 0 the nearest wins, however close the next one is.",
             unit="cosine",
             low=0,
             high=1,
@@ -34,7 +34,7 @@ class DecisionConfig:
     min_speech: Annotated[
         float,
         Setting(
-            "Net speech without which nothing is decided. Higher is surer and later.",
+            "Net speech needed for any decision. Higher is more reliable and later.",
             unit="s",
             low=1,
             high=30,
@@ -47,7 +47,7 @@ class VerifyConfig:
     timeout: Annotated[
         float,
         Setting(
-            "A verification that has not decided by then ends as inconclusive, which lets nobody in. Higher gives a "
+            "A verification that is not decided by then ends as inconclusive, which accepts nobody. Higher gives a "
             "slow speaker more time; lower falls back to the password sooner.",
             unit="s",
             low=1,
@@ -57,8 +57,8 @@ class VerifyConfig:
     speech: Annotated[
         float,
         Setting(
-            "Net speech before the first decision. Higher is surer and takes longer; lower than 2 s is guesswork with "
-            "most voices.",
+            "Net speech before the first decision. Higher is more reliable and takes longer; below 2 s most decisions "
+            "are unreliable.",
             unit="s",
             low=1,
             high=30,
@@ -67,8 +67,8 @@ class VerifyConfig:
     max_speech: Annotated[
         float,
         Setting(
-            "Net speech at which a verification that is still not sure ends as inconclusive. Higher gives a borderline "
-            "voice longer to prove itself; lower ends sooner.",
+            "Net speech at which a verification that is still undecided ends as inconclusive. Higher gives a "
+            "borderline voice more time; lower ends sooner.",
             unit="s",
             low=1,
             high=60,
@@ -77,8 +77,8 @@ class VerifyConfig:
     expires: Annotated[
         float,
         Setting(
-            "How long the caller may rely on an answer. Lower leaves less time to misuse one; too low and a slow "
-            "caller finds it expired.",
+            "How long the caller may rely on an answer. Lower leaves less time to misuse one; if it is too low, an "
+            "answer has expired before a slow caller uses it.",
             unit="s",
             low=1,
             high=300,
@@ -91,7 +91,7 @@ class PoliciesConfig:
     monitor: Annotated[
         float,
         Setting(
-            "False-accept rate that monitoring and identification aim at. Lower says `unknown` more often.",
+            "False-accept rate that monitoring and identification aim at. Lower answers `unknown` more often.",
             unit="rate",
             low=1e-6,
             high=0.5,
@@ -100,8 +100,8 @@ class PoliciesConfig:
     unlock: Annotated[
         float,
         Setting(
-            "False-accept rate that a verification aims at unless it asks for another policy. Lower rejects more "
-            "strangers, and asks the right person for more speech.",
+            "False-accept rate that a verification aims at unless it names another policy. Lower rejects more "
+            "strangers, and needs more speech from the right person.",
             unit="rate",
             low=1e-6,
             high=0.5,
@@ -110,8 +110,8 @@ class PoliciesConfig:
     auth: Annotated[
         float,
         Setting(
-            "False-accept rate of the strictest policy. It is refused until the calibration has seen enough "
-            "independent trials to demonstrate it: about three over the rate.",
+            "False-accept rate of the strictest policy. It is refused until the calibration has enough independent "
+            "trials to demonstrate it: about three divided by the rate.",
             unit="rate",
             low=1e-6,
             high=0.5,
@@ -120,8 +120,7 @@ class PoliciesConfig:
     false_rejects: Annotated[
         float,
         Setting(
-            "False-reject rate that all policies aim at. Lower listens longer before it rejects; higher rejects "
-            "sooner.",
+            "False-reject rate that all policies aim at. Lower listens longer before rejecting; higher rejects sooner.",
             unit="rate",
             low=1e-3,
             high=0.5,
@@ -134,8 +133,8 @@ class GateConfig:
     min_snr_db: Annotated[
         float,
         Setting(
-            "A window whose speech is not this far above the noise is not compared. Higher refuses more in a loud "
-            "room, and says so; lower decides on speech that noise has changed.",
+            "A window with a lower signal-to-noise ratio is refused. Higher refuses more in a noisy room; lower "
+            "decides on speech distorted by noise.",
             unit="dB",
             low=-20,
             high=60,
@@ -144,7 +143,7 @@ class GateConfig:
     max_clipping: Annotated[
         float,
         Setting(
-            "A window with more of its samples at full scale is not compared. Lower demands a lower recording level; "
+            "A window with more of its samples at full scale is refused. Lower requires a lower recording level; "
             "higher decides on distorted speech.",
             unit="share of samples",
             low=0,
@@ -154,7 +153,7 @@ class GateConfig:
     min_level_dbfs: Annotated[
         float,
         Setting(
-            "A window whose speech is quieter is not compared. Higher demands to speak closer to the microphone.",
+            "A window with quieter speech is refused. Higher requires speaking closer to the microphone.",
             unit="dBFS",
             low=-100,
             high=0,
@@ -167,9 +166,9 @@ class MonitorConfig:
     hysteresis: Annotated[
         float,
         Setting(
-            "How far below the bound the speaker of now may fall and keep the label, as a share of the bound (without "
-            "a calibration: of the way to the bound to reject). Higher holds on to a label longer; at 0 a voice at "
-            "the bound flickers.",
+            "How far below the accept bound the current speaker may fall and keep the label, as a share of the bound "
+            "(without a calibration: of the distance to the reject bound). Higher keeps a label longer; at 0 the label "
+            "of a voice at the bound flickers.",
             unit="share",
             low=0,
             high=1,
@@ -178,8 +177,8 @@ class MonitorConfig:
     dwell: Annotated[
         float,
         Setting(
-            "Speech for which another speaker must be heard before the label changes, and silence after which it "
-            "ends. Higher flickers less and changes later.",
+            "Speech of another speaker after which the label changes, and silence after which it ends. Higher flickers "
+            "less and changes later.",
             unit="s",
             low=0,
             high=30,
@@ -193,7 +192,7 @@ class EnrollConfig:
         float,
         Setting(
             "Net speech that an enrolment collects, each second counted once. Higher takes longer and makes better "
-            "profiles up to about 30 s; lower makes more false rejections.",
+            "profiles, up to about 30 s; lower causes more false rejects.",
             unit="s",
             low=2,
             high=300,
@@ -202,8 +201,8 @@ class EnrollConfig:
     exemplars: Annotated[
         int,
         Setting(
-            "Utterances that an enrolment collects: what is said between two pauses is one exemplar, and of longer "
-            "speech every 4.5 s are. More cover more ways of speaking; one alone is easily a bad one.",
+            "Exemplars that an enrolment collects: the speech between two pauses is one exemplar; longer speech gives "
+            "one for every 4.5 s. More cover more ways of speaking; a single one may be a bad one.",
             unit="exemplars",
             low=1,
             high=20,
@@ -212,8 +211,8 @@ class EnrollConfig:
     timeout: Annotated[
         float,
         Setting(
-            "An enrolment that is not complete by then is given up, and what was there before stays. Higher lets "
-            "people take pauses; the microphone is taken for as long.",
+            "An enrolment that is not complete by then is cancelled, and the old profile stays. Higher allows for "
+            "pauses, but keeps the microphone busy for as long.",
             unit="s",
             low=5,
             high=3600,
@@ -222,8 +221,8 @@ class EnrollConfig:
     min_snr_db: Annotated[
         float,
         Setting(
-            "A take whose speech is not this far above the noise is refused. Higher makes cleaner profiles and refuses "
-            "more in a loud room; lower lets noise into the profile.",
+            "A take with a lower signal-to-noise ratio is refused. Higher makes cleaner profiles and refuses more in a "
+            "noisy room; lower lets noise into the profile.",
             unit="dB",
             low=-20,
             high=60,
@@ -232,7 +231,7 @@ class EnrollConfig:
     max_clipping: Annotated[
         float,
         Setting(
-            "A take with more of its samples at full scale is refused. Lower demands a lower recording level; higher "
+            "A take with more of its samples at full scale is refused. Lower requires a lower recording level; higher "
             "lets distorted speech into the profile.",
             unit="share of samples",
             low=0,
@@ -242,8 +241,8 @@ class EnrollConfig:
     min_level_dbfs: Annotated[
         float,
         Setting(
-            "A take whose speech is quieter is refused. Higher demands to speak closer to the microphone; lower "
-            "accepts speech that drowns in the microphone's own noise.",
+            "A take with quieter speech is refused. Higher requires speaking closer to the microphone; lower accepts "
+            "speech near the microphone's own noise.",
             unit="dBFS",
             low=-100,
             high=0,
@@ -252,9 +251,9 @@ class EnrollConfig:
     min_agreement: Annotated[
         float | None,
         Setting(
-            "A take that is less similar to the other takes is refused, because it may be somebody else; null: 0.2 "
-            "below the threshold of decisions. Higher demands an even voice; lower lets a second speaker into the "
-            "profile.",
+            "A take that is less similar to the other takes is refused, because it may be another speaker; null: 0.2 "
+            "below the decision threshold. Higher requires a more constant voice; lower may let a second speaker into "
+            "the profile.",
             unit="cosine",
             low=-1,
             high=1,
@@ -263,7 +262,7 @@ class EnrollConfig:
     refuse_duplicates: Annotated[
         bool,
         Setting(
-            "Refuse to enrol a voice that is enrolled under another name. False lets one person have several names, "
-            "and then neither leads the other: verification says `ambiguous`."
+            "Refuse to enrol a voice that is enrolled under another name. False allows several names for one person, "
+            "but then neither has a margin over the other: verification answers `ambiguous`."
         ),
     ] = True

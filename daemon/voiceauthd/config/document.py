@@ -1,4 +1,4 @@
-"""The configuration in words: the commented file, the effective values, the table of the manual."""
+"""Printing the configuration: the commented file, the effective values, and the table of the manual."""
 
 from __future__ import annotations
 
@@ -9,34 +9,34 @@ from voiceauthd.config.keys import Key, allowed, keys, sections, value_of, writt
 from voiceauthd.config.schema import Config
 
 WIDTH = 100
-"""Columns of a comment, so that it can be read in a terminal of usual width."""
+"""Columns of a comment, so that it fits a terminal of the usual width."""
 
 HEADER = """\
-# The configuration of voiceauthd. Every key is here with its default; a key that is left out has it too.
+# The configuration of voiceauthd. Every key is listed with its default; keys may be left out.
 #
 # Settings also come from the environment (VOICEAUTHD_AUDIO__DEVICE=…) and from the command line
-# (--set audio.device=…), which goes before the environment, which goes before this file.
+# (--set audio.device=…). The command line overrides the environment, which overrides this file.
 # Relative paths start from the folder of this file; ~ is the home folder.
 # Check it with `voiceauth config check`, then make the daemon read it again with `voiceauth reload`.
 """
 
 
 def render(config: Config | None = None) -> str:
-    """The commented `config.yaml` with the values of `config`, which is the built-in one by default.
+    """Return the commented `config.yaml` with the values of `config`, by default the built-in ones.
 
-    Reading it back gives `config`, but for relative paths.
+    Reading it back gives `config`, except for relative paths.
     """
     effective = config or Config()
     parts = [HEADER]
     parts.extend(_commented(key, effective, "") for key in keys().values() if not key.section)
-    for name, said in sections().items():
+    for name, description in sections().items():
         inside = [_commented(key, effective, "  ") for key in keys().values() if key.section == name]
-        parts.append(f"# {said}\n{name}:\n" + "\n".join(inside))
+        parts.append(f"# {description}\n{name}:\n" + "\n".join(inside))
     return "\n".join(parts)
 
 
 def describe(config: Config) -> str:
-    """The effective values of `config` as YAML, each with where it was set."""
+    """Return the effective values of `config` as YAML, each with the place where it was set."""
     lines = [f"# {config.file}" if config.file else "# no configuration file: the built-in defaults"]
     section = ""
     for key, text, origin in effective(config):
@@ -49,14 +49,14 @@ def describe(config: Config) -> str:
 
 
 def effective(config: Config) -> Iterator[tuple[Key, str, str]]:
-    """Each key with its value as it would be written in the file, and where that value was set."""
+    """Yield each key with its value as written in the file, and the place where it was set."""
     origins = dict(config.origins)
     for path, key in keys().items():
         yield key, written(value_of(config, key), key), origins.get(path, "default")
 
 
 def table() -> str:
-    """The reference of all keys, in Markdown: `docs/configuration.md` holds it."""
+    """Return the reference of all keys in Markdown, for `docs/configuration.md`."""
     parts = []
     for name in ("", *sections()):
         inside = [key for key in keys().values() if key.section == name]
@@ -73,6 +73,6 @@ def _row(key: Key) -> str:
 
 def _commented(key: Key, config: Config, indent: str) -> str:
     facts = f"Allowed: {allowed(key)}. Default: {written(key.default, key)}."
-    said = [*wrap(key.setting.help, WIDTH), *wrap(facts, WIDTH)]
-    comment = "".join(f"{indent}# {line}\n" for line in said)
+    lines = [*wrap(key.setting.help, WIDTH), *wrap(facts, WIDTH)]
+    comment = "".join(f"{indent}# {line}\n" for line in lines)
     return f"{comment}{indent}{key.name}: {written(value_of(config, key), key)}\n"

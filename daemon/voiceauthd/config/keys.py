@@ -1,4 +1,4 @@
-"""The keys of the schema, one by one, for those who read, check and print them."""
+"""The keys of the schema as a table, for the modules that read, check and print settings."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from voiceauthd.config.schema import Config
 from voiceauthd.config.setting import Form, Section, Setting
 
 Value = str | int | float | bool | Path | None
-"""What a key may hold."""
+"""The type of a key's value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +21,7 @@ class Key:
     """One key of `config.yaml`.
 
     section   "" for a key at the top level
-    types     what a value may be; None is not among them
+    types     the allowed types of a value, without None
     optional  null is allowed
     """
 
@@ -34,13 +34,13 @@ class Key:
 
     @property
     def path(self) -> str:
-        """The key as people call it: "audio.device"."""
+        """The full name of the key, such as "audio.device"."""
         return f"{self.section}.{self.name}" if self.section else self.name
 
 
 @cache
 def keys() -> dict[str, Key]:
-    """Every key by its path, in the order of the schema, keys at the top level first."""
+    """Return every key by its path, in the order of the schema, with the keys at the top level first."""
     found = _keys_of(Config, "")
     for name, section in _section_types().items():
         found.extend(_keys_of(section, name))
@@ -49,21 +49,21 @@ def keys() -> dict[str, Key]:
 
 @cache
 def sections() -> dict[str, str]:
-    """What each section is about, by its name."""
+    """Return the description of each section by its name."""
     hints = get_type_hints(Config, include_extras=True)
-    said = {name: _said_of(hints[name]) for name in _section_types()}
-    return {name: note.help for name, note in said.items() if isinstance(note, Section)}
+    annotations = {name: _annotation(hints[name]) for name in _section_types()}
+    return {name: note.help for name, note in annotations.items() if isinstance(note, Section)}
 
 
 def value_of(config: Config, key: Key) -> Value:
-    """What `config` holds for `key`."""
+    """Return the value of `key` in `config`."""
     holder = getattr(config, key.section) if key.section else config
     value: Value = getattr(holder, key.name)
     return value
 
 
 def build(values: dict[str, Value]) -> Config:
-    """A configuration with `values`, by path, in place of the defaults."""
+    """Return the default configuration with `values`, indexed by path, replaced."""
     top: dict[str, Any] = {}
     for name, section in _section_types().items():
         inner = {key.name: values[path] for path, key in keys().items() if key.section == name and path in values}
@@ -73,12 +73,14 @@ def build(values: dict[str, Value]) -> Config:
 
 
 def allowed(key: Key) -> str:
-    """What `key` may hold, for a person: "0.2 to 60 s"."""
+    """Describe the allowed values of `key` for a person, such as "a number from 0.2 to 60 (s)"."""
     setting = key.setting
     if setting.choices:
         kinds = [", ".join(str(choice) for choice in setting.choices) + (f" ({setting.unit})" if setting.unit else "")]
     elif setting.form is Form.MODEL:
-        kinds = ["campplus, a hub id (owner/name), a folder (./name, /name, ~/name)"]
+        kinds = ["auto, campplus, a hub id (owner/name), a folder (./name, /name, ~/name)"]
+    elif setting.form is Form.HUB_ID:
+        kinds = ["a hub id (owner/name)"]
     elif setting.form is Form.SOURCE:
         kinds = ['microphone, "-", a file']
     elif setting.form is Form.OCTAL:
@@ -89,7 +91,7 @@ def allowed(key: Key) -> str:
 
 
 def written(value: Value, key: Key) -> str:
-    """`value` as it stands in `config.yaml`."""
+    """Return `value` as it is written in `config.yaml`."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -106,7 +108,7 @@ _READ_OTHERWISE = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false"
 
 
 def quoted(text: str, always: bool = False) -> str:
-    """`text` as a YAML scalar that is read back as just this text; in double quotes unless it is plainly a word."""
+    """Return `text` as a YAML scalar that reads back as the same text; in double quotes unless it is a plain word."""
     if not always and _PLAIN.fullmatch(text) and text.lower() not in _READ_OTHERWISE:
         return text
     marks = {'"': '\\"', "\\": "\\\\"}
@@ -126,15 +128,15 @@ def _kind(kind: type, setting: Setting) -> str:
 
 
 def _section_types() -> dict[str, type]:
-    """The dataclass of each section of `Config`, in order."""
+    """Return the dataclass of each section of `Config`, in order."""
     hints = get_type_hints(Config)
     extra = get_type_hints(Config, include_extras=True)
     return {
-        field.name: hints[field.name] for field in fields(Config) if isinstance(_said_of(extra[field.name]), Section)
+        field.name: hints[field.name] for field in fields(Config) if isinstance(_annotation(extra[field.name]), Section)
     }
 
 
-def _said_of(hint: object) -> object:
+def _annotation(hint: object) -> object:
     return get_args(hint)[1] if get_origin(hint) is Annotated else None
 
 
@@ -142,13 +144,13 @@ def _keys_of(holder: type, section: str) -> list[Key]:
     hints = get_type_hints(holder, include_extras=True)
     found = []
     for field in fields(holder):
-        said = _said_of(hints[field.name])
-        if not isinstance(said, Setting):
+        setting = _annotation(hints[field.name])
+        if not isinstance(setting, Setting):
             continue
         inner = get_args(hints[field.name])[0]
         kinds = get_args(inner) if get_origin(inner) in (Union, types.UnionType) else (inner,)
         default = None if field.default is MISSING else field.default
         optional = types.NoneType in kinds
         plain = tuple(kind for kind in kinds if kind is not types.NoneType)
-        found.append(Key(section, field.name, plain, optional, default, said))
+        found.append(Key(section, field.name, plain, optional, default, setting))
     return found

@@ -1,7 +1,7 @@
-"""The configuration of this run: the defaults, then the file, the environment and the command line.
+"""Loading the configuration from its layers: the defaults, the file, the environment and the command line.
 
-Each later layer goes before the earlier ones, key by key. Every layer is checked whole, so a mistake in the file is
-told even where the environment goes before it. All that is wrong is told at once, a line for each problem.
+Each layer overrides the earlier ones, key by key. Every layer is checked completely, so a mistake in the file is
+reported even if the environment overrides it. All problems are reported at once, one line each.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ PREFIX = "VOICEAUTHD_"
 def load_config(
     file: Path | None, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
 ) -> Config:
-    """The validated configuration.
+    """Return the validated configuration.
 
-    file         None: only the defaults and the other layers
-    overrides    "section.key=value" each, as on the command line; of two for one key the later one holds
-    environment  None: that of this process; `VOICEAUTHD_<SECTION>__<KEY>` are settings
+    file         None for no file: only the other layers
+    overrides    "section.key=value" each, as on the command line; a later one overrides an earlier one
+    environment  None for that of this process; `VOICEAUTHD_<SECTION>__<KEY>` are settings
 
-    Relative paths start from the file's folder, and from the current one in the other layers. Raises `ConfigError`,
+    Relative paths start from the file's folder; in the other layers, from the current folder. Raises `ConfigError`,
     whose message has a line for each problem: file and line (or variable), key, what was found, what is allowed.
     """
     surroundings = os.environ if environment is None else environment
@@ -64,10 +64,10 @@ def load_config(
 
 
 def find_config(explicit: Path | None, environment: Mapping[str, str]) -> Path | None:
-    """The configuration file to use, or None for the built-in defaults.
+    """Return the configuration file to use, or None for the built-in defaults.
 
-    `explicit` (--config), else $VOICEAUTHD_CONFIG: these are taken even if nothing is there, so that a mistyped name
-    is an error. Else the user's (`$XDG_CONFIG_HOME/voiceauthd/config.yaml`) or the machine's, whichever is there.
+    `explicit` (--config) and then $VOICEAUTHD_CONFIG are used even if there is no such file, so that a mistyped name is
+    an error. Otherwise the user's file (`$XDG_CONFIG_HOME/voiceauthd/config.yaml`), else the machine's, if it exists.
     """
     if explicit is not None:
         return explicit
@@ -76,7 +76,7 @@ def find_config(explicit: Path | None, environment: Mapping[str, str]) -> Path |
         return Path(named)
     folder = environment.get("XDG_CONFIG_HOME", "")
     home = environment.get("HOME", "")
-    if not folder.startswith("/"):  # the XDG specification: a relative path is to be ignored
+    if not folder.startswith("/"):  # the XDG specification says to ignore a relative path
         folder = f"{home}/.config" if home.startswith("/") else ""
     candidates = [Path(folder) / "voiceauthd" / "config.yaml"] if folder else []
     for candidate in [*candidates, SYSTEM_CONFIG]:
@@ -86,14 +86,15 @@ def find_config(explicit: Path | None, environment: Mapping[str, str]) -> Path |
 
 
 def variable_of(path: str) -> str:
-    """The environment variable of a key: "audio.device" to "VOICEAUTHD_AUDIO__DEVICE"."""
+    """Return the environment variable of a key, such as "VOICEAUTHD_AUDIO__DEVICE" for "audio.device"."""
     return PREFIX + path.replace(".", "__").upper()
 
 
 def _from_environment(environment: Mapping[str, str], problems: list[str]) -> dict[str, Raw]:
-    """The settings among the variables. Those without two underscores, but for the keys at the top level, are others'.
+    """Return the settings in the environment.
 
-    `VOICEAUTHD_CONFIG`, `VOICEAUTHD_SOCKET` and `VOICEAUTHD_MODEL_CACHE` say where things are and are no settings.
+    Variables without two underscores, other than those of the keys at the top level, are not settings, such as
+    `VOICEAUTHD_CONFIG`, `VOICEAUTHD_SOCKET` and `VOICEAUTHD_MODEL_CACHE`.
     """
     paths = {variable_of(path): path for path in keys()}
     found: dict[str, Raw] = {}
@@ -123,13 +124,13 @@ def _from_overrides(overrides: Sequence[str], problems: list[str]) -> dict[str, 
 
 
 def _line_in(file: Path | None, problem: str) -> float:
-    """The line of `file` that `problem` is about; those about no line come last, in the order they were found in."""
+    """Return the line of `file` that `problem` is about; infinity for none, which sorts those problems last."""
     line = problem.removeprefix(f"{file}:").partition(":")[0]
     return int(line) if line.isdecimal() else math.inf
 
 
 def _setting(path: str, text: str, where: str, problems: list[str]) -> dict[str, Raw]:
-    """A value outside a file: one YAML scalar. Only quotes have a meaning, so `hw:1 # 2` is what it looks like."""
+    """Read a value outside a file, which is one YAML scalar. Only quotes are special, so `hw:1 # 2` is plain text."""
     stripped = text.strip()
     if not stripped.startswith(("'", '"')):
         return {path: Raw(stripped, True, where, None)}

@@ -1,8 +1,8 @@
-"""Writes `config.yaml` and the table in `docs/configuration.md` anew, from the schema.
+"""Regenerate `config.yaml` and the table in `docs/configuration.md` from the schema.
 
     python -m voiceauthd.config.regenerate
 
-Run it in the top folder of a checkout after a change of the schema; the tests tell when it is due.
+Run it in the top folder of a checkout after changing the schema; a test fails if the files are out of date.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ END = "\n<!-- End of the table. -->\n"
 
 
 def checkout_config() -> str:
-    """The `config.yaml` of a checkout: the defaults, with the store in its `profiles/`."""
+    """Return the `config.yaml` of a checkout: the defaults, with the profiles in its folder `profiles/`."""
     return render(replace(Config(), profiles=Path("profiles")))
 
 
 def with_table(page: str) -> str:
-    """`page` with the table of today between its marks."""
+    """Return `page` with the current table between its markers."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return before + BEGIN + table() + END + after

@@ -1,4 +1,4 @@
-"""What a configuration means here: defaults that depend on who runs us and where, and what a new one changes."""
+"""Resolving a configuration on this machine: default folders, and the keys that a new configuration changes."""
 
 from __future__ import annotations
 
@@ -13,47 +13,49 @@ from voiceauthd.errors import ConfigError
 SYSTEM_STATE = Path("/var/lib/voiceauthd")
 
 RESTART_KEYS = frozenset({"socket.path", "socket.mode", "state"})
-"""Keys whose change needs a restart: the socket is made once, or was made by systemd before us; the audit log is one
-chain, which does not move."""
+"""Keys whose change needs a restart: the socket is made once, by us or by systemd, and the audit log cannot move,
+because it is one chain."""
 
 
 def profiles_folder(config: Config, environment: Mapping[str, str] | None = None) -> Path:
-    """The folder of the profile store, absolute; it need not exist yet.
+    """Return the folder of the profile store as an absolute path; it need not exist yet.
 
-    `config.profiles`, else `profiles` in the state folder. Raises `ConfigError` if nothing tells where.
+    `config.profiles`, else `profiles` in the state folder. Raises `ConfigError` if neither is known.
     """
     return config.profiles if config.profiles is not None else _state_folder("profiles", environment) / "profiles"
 
 
 def scoring_folder(config: Config, environment: Mapping[str, str] | None = None) -> Path:
-    """The folder of the cohorts and calibrations that were made on this machine, absolute; it need not exist.
+    """Return the folder of the cohorts and calibrations made on this machine, as an absolute path; it need not exist.
 
-    `config.scoring`, else `scoring` in the state folder. Raises `ConfigError` if nothing tells where.
+    `config.scoring`, else `scoring` in the state folder. Raises `ConfigError` if neither is known.
     """
     return config.scoring if config.scoring is not None else _state_folder("scoring", environment) / "scoring"
 
 
 def state_folder(config: Config, environment: Mapping[str, str] | None = None) -> Path:
-    """The folder of the key, the audit log and the lockouts, absolute; it need not exist.
+    """Return the folder of the profile key, the audit log and the lockouts, as an absolute path; it need not exist.
 
-    `config.state`, else the folder that the profiles' folder lies in. Raises `ConfigError` if nothing tells where.
+    `config.state`, else the parent of the profiles' folder. Raises `ConfigError` if neither is known.
     """
     return config.state if config.state is not None else profiles_folder(config, environment).parent
 
 
 def _state_folder(key: str, environment: Mapping[str, str] | None) -> Path:
-    """`$STATE_DIRECTORY` (systemd sets it for a service), else `/var/lib/voiceauthd` for root, else
-    `$XDG_STATE_HOME/voiceauthd`, which is below `~/.local/state` unless it is set.
+    """Return the default state folder.
+
+    `$STATE_DIRECTORY`, which systemd sets for a service; else `/var/lib/voiceauthd` for root; else
+    `$XDG_STATE_HOME/voiceauthd`; else `~/.local/state/voiceauthd`.
     """
     surroundings = os.environ if environment is None else environment
-    # systemd joins the folders of a unit that has several with colons.
+    # systemd joins the folders with colons if a unit has several.
     state = surroundings.get("STATE_DIRECTORY", "").split(":")[0]
     if state.startswith("/"):
         return Path(state)
     if os.geteuid() == 0:
         return SYSTEM_STATE
     folder, home = surroundings.get("XDG_STATE_HOME", ""), surroundings.get("HOME", "")
-    if folder.startswith("/"):  # the XDG specification: a relative path is to be ignored
+    if folder.startswith("/"):  # the XDG specification says to ignore a relative path
         return Path(folder) / "voiceauthd"
     if home.startswith("/"):
         return Path(home) / ".local" / "state" / "voiceauthd"
@@ -61,5 +63,5 @@ def _state_folder(key: str, environment: Mapping[str, str] | None) -> Path:
 
 
 def changed_keys(old: Config, new: Config) -> list[str]:
-    """The keys that differ, as in "audio.device", in the order of the schema."""
+    """Return the paths of the keys that differ, such as "audio.device", in the order of the schema."""
     return [path for path, key in keys().items() if value_of(old, key) != value_of(new, key)]

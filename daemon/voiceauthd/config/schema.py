@@ -1,7 +1,7 @@
-"""Every setting there is: its type, default, unit, bounds, and what it does.
+"""The schema of the configuration: each setting with its type, default, unit, bounds and description.
 
-`load.py` enforces what stands here, `document.py` prints it; `config.yaml` and the table in `docs/configuration.md`
-are made from it. A help text says what the key does and what follows from raising or lowering it.
+`load.py` enforces the schema and `document.py` prints it; `config.yaml` and the table in `docs/configuration.md` are
+generated from it. A description says what the setting does and what happens when it is raised or lowered.
 """
 
 from __future__ import annotations
@@ -46,62 +46,67 @@ __all__ = [
 class Config:
     """The whole configuration, validated and immutable.
 
-    file     where it came from; None for the built-in one
-    origins  of each key that is not at its default: where the value was set, as in "/etc/voiceauthd/config.yaml:12"
+    file     the configuration file; None if there was none
+    origins  key and place of each setting that was set, as in ("audio.device", "/etc/voiceauthd/config.yaml:12")
     """
 
     model: Annotated[ModelConfig, Section("The speaker model.")] = field(default_factory=ModelConfig)
-    audio: Annotated[AudioConfig, Section("Where sound comes from.")] = field(default_factory=AudioConfig)
-    speech: Annotated[SpeechConfig, Section("What counts as speech, and how it is cut into windows.")] = field(
+    audio: Annotated[AudioConfig, Section("The audio source.")] = field(default_factory=AudioConfig)
+    speech: Annotated[SpeechConfig, Section("Detecting speech and cutting it into windows.")] = field(
         default_factory=SpeechConfig
     )
-    queue: Annotated[QueueConfig, Section("Between the microphone and the model.")] = field(default_factory=QueueConfig)
-    gate: Annotated[GateConfig, Section("Which windows are good enough to be compared.")] = field(
+    queue: Annotated[QueueConfig, Section("The queue between the microphone and the model.")] = field(
+        default_factory=QueueConfig
+    )
+    gate: Annotated[GateConfig, Section("The quality that a window needs to be compared.")] = field(
         default_factory=GateConfig
     )
-    policies: Annotated[PoliciesConfig, Section("How often a stranger may be taken for somebody.")] = field(
+    policies: Annotated[PoliciesConfig, Section("The error rates that decisions aim at.")] = field(
         default_factory=PoliciesConfig
     )
-    decision: Annotated[DecisionConfig, Section("When a voice counts as somebody's.")] = field(
+    decision: Annotated[DecisionConfig, Section("When a voice counts as an enrolled person's.")] = field(
         default_factory=DecisionConfig
     )
     verify: Annotated[VerifyConfig, Section("One verification: is this person speaking?")] = field(
         default_factory=VerifyConfig
     )
-    enroll: Annotated[EnrollConfig, Section("What an enrolment asks for, and what it refuses.")] = field(
+    enroll: Annotated[EnrollConfig, Section("What an enrolment requires, and what it refuses.")] = field(
         default_factory=EnrollConfig
     )
-    monitor: Annotated[MonitorConfig, Section("The label of who speaks now.")] = field(default_factory=MonitorConfig)
+    monitor: Annotated[MonitorConfig, Section("The label of the current speaker.")] = field(
+        default_factory=MonitorConfig
+    )
     socket: Annotated[SocketConfig, Section("The local socket and its limits.")] = field(default_factory=SocketConfig)
-    access: Annotated[AccessConfig, Section("Who may do what, beyond root and oneself.")] = field(
+    access: Annotated[AccessConfig, Section("Access rights besides those of root and of each user.")] = field(
         default_factory=AccessConfig
     )
     lockout: Annotated[LockoutConfig, Section("How often a voice may fail before it is locked for a while.")] = field(
         default_factory=LockoutConfig
     )
-    audit: Annotated[AuditConfig, Section("The record of who did what, in `audit` in the state folder.")] = field(
+    audit: Annotated[AuditConfig, Section("The audit log, in the folder `audit` of the state folder.")] = field(
         default_factory=AuditConfig
     )
     log: Annotated[LogConfig, Section("The log, on standard error.")] = field(default_factory=LogConfig)
     profiles: Annotated[
         Path | None,
         Setting(
-            "Folder of the enrolled voices; null: the service's state folder, /var/lib/voiceauthd/profiles for root, "
-            "else ~/.local/state/voiceauthd/profiles. Profiles are not moved when it changes."
+            "Folder of the enrolled voices; null: `profiles` in the service's state folder, else "
+            "/var/lib/voiceauthd/profiles for root and ~/.local/state/voiceauthd/profiles for others. Existing "
+            "profiles are not moved when this changes."
         ),
     ] = None
     scoring: Annotated[
         Path | None,
         Setting(
-            "Folder of the cohorts and calibrations that were made on this machine; null: `scoring` beside the default "
-            "folder of the profiles. What comes with the package serves where there is none for the model."
+            "Folder of the cohorts and calibrations made on this machine; null: `scoring` next to the default folder "
+            "of the profiles. If it has none for the model, those of the package are used."
         ),
     ] = None
     state: Annotated[
         Path | None,
         Setting(
-            "Folder of the key that profiles are encrypted with (unless it is a systemd credential), of the audit log "
-            "and of the lockouts; null: where the folder of the profiles lies. Needs a restart."
+            "Folder of the profile key (unless that is a systemd credential), the audit log and the lockouts; null: "
+            "the parent of the folder of the profiles. Needs a restart."
         ),
     ] = None
     file: Path | None = None

@@ -1,4 +1,4 @@
-"""Settings of the socket, of who may use it, and of the log."""
+"""The settings of the socket, access rights, the lockout, and the logs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class SocketConfig:
     path: Annotated[
         Path | None,
         Setting(
-            "The socket's file; null: the usual place in the system's or the user's runtime folder. Clients find "
-            "another place only through $VOICEAUTHD_SOCKET or their own option. Needs a restart."
+            "Path of the socket; null: the usual place in the system's or the user's runtime folder. Clients find "
+            "another path only through $VOICEAUTHD_SOCKET or their own option. Needs a restart."
         ),
     ] = None
     mode: Annotated[
         int,
         Setting(
-            "Permission bits of the socket, in octal with a leading zero. Who may connect is not who may do what: the "
-            "access table decides that for each caller. 0660 keeps everybody else out altogether. Needs a restart.",
+            "Permission bits of the socket, in octal with a leading zero. They only decide who may connect; what a "
+            "caller may do is decided by the access table. 0660 excludes all other users. Needs a restart.",
             low=0o600,
             high=0o777,
             form=Form.OCTAL,
@@ -31,7 +31,7 @@ class SocketConfig:
     connections: Annotated[
         int,
         Setting(
-            "Connections at one time; more are turned away. Higher serves more programs with more memory.",
+            "Connections at one time; further ones are refused. Higher serves more programs and needs more memory.",
             unit="connections",
             low=1,
             high=4096,
@@ -41,7 +41,7 @@ class SocketConfig:
         int,
         Setting(
             "Connections of one user at one time. Higher lets one user crowd out the others; lower may be too few for "
-            "a desktop with several monitors.",
+            "a desktop that runs several monitors.",
             unit="connections",
             low=1,
             high=4096,
@@ -50,8 +50,8 @@ class SocketConfig:
     requests_in_flight: Annotated[
         int,
         Setting(
-            "Unanswered requests of one connection. Higher lets a client run further ahead, with more memory for it.",
-            unit="requests a connection",
+            "Unanswered requests of one connection. Higher lets a client send more ahead, and needs more memory.",
+            unit="requests per connection",
             low=1,
             high=1024,
         ),
@@ -59,9 +59,9 @@ class SocketConfig:
     events_queued: Annotated[
         int,
         Setting(
-            "Events that wait for one slow subscriber. Then the oldest are dropped and counted. Higher forgives longer "
-            "pauses with more memory; lower keeps what is read recent.",
-            unit="events a subscriber",
+            "Events that may wait for a slow subscriber; beyond that the oldest are dropped and counted. Higher "
+            "tolerates longer pauses and needs more memory; lower keeps the events recent.",
+            unit="events per subscriber",
             low=8,
             high=65536,
         ),
@@ -69,9 +69,9 @@ class SocketConfig:
     calls_per_minute: Annotated[
         int,
         Setting(
-            "Calls of one user in a minute, of whatever kind; root and the daemon's own user are not counted. Higher "
-            "lets a user's programs ask more often, and busy the daemon more.",
-            unit="calls a user and minute",
+            "Calls of one user in a minute, of any kind; root and the daemon's own user are not limited. Higher lets a "
+            "user's programs call more often, and load the daemon more.",
+            unit="calls per user and minute",
             low=10,
             high=1_000_000,
         ),
@@ -80,8 +80,8 @@ class SocketConfig:
         int,
         Setting(
             "Calls of one user in a minute that listen to the microphone: Verify, Identify, Enroll, Monitor. Root and "
-            "the daemon's own user are not counted. Each is a chance to try a voice, also one that is broken off.",
-            unit="calls a user and minute",
+            "the daemon's own user are not limited. Each call is a chance to try a voice, even if it is cancelled.",
+            unit="calls per user and minute",
             low=1,
             high=1_000_000,
         ),
@@ -93,8 +93,8 @@ class LockoutConfig:
     failures: Annotated[
         int,
         Setting(
-            "Verifications of one person that fail within `within` and lock that person's voice. Higher lets an "
-            "impostor try more often; lower locks the voice of somebody with a cold. Passwords are never touched.",
+            "Failed verifications of one person within `within` that lock that person's voice. Higher lets an impostor "
+            "try more often; lower locks out somebody with a cold. Passwords are never affected.",
             unit="failures",
             low=1,
             high=100,
@@ -102,13 +102,13 @@ class LockoutConfig:
     ] = 5
     within: Annotated[
         float,
-        Setting("How long a failure counts. Longer finds slow guessing, too.", unit="s", low=1, high=86_400),
+        Setting("How long a failure counts. Longer also detects slow guessing.", unit="s", low=1, high=86_400),
     ] = 60.0
     lasts: Annotated[
         float,
         Setting(
-            "How long a locked voice stays locked, also across a restart. Longer keeps guessing slower, and the owner "
-            "at the password for longer.",
+            "How long a locked voice stays locked, also across a restart. Longer slows down guessing, but the owner "
+            "must use the password for longer.",
             unit="s",
             low=1,
             high=86_400,
@@ -121,8 +121,8 @@ class AuditConfig:
     size: Annotated[
         int,
         Setting(
-            "Size at which a file of the audit log is closed and the next one begun. With `files` it bounds what the "
-            "log takes of the disk; a line is about 300 bytes.",
+            "Size at which a file of the audit log is closed and the next one begun. Together with `files` it limits "
+            "the disk space of the log; a line has about 300 bytes.",
             unit="KiB",
             low=16,
             high=1_048_576,
@@ -131,8 +131,8 @@ class AuditConfig:
     files: Annotated[
         int,
         Setting(
-            "Files of the audit log that are kept, the current one included; the oldest is removed when one more is "
-            "begun. Higher remembers longer.",
+            "Files of the audit log that are kept, including the current one; the oldest is removed when another one "
+            "is begun. Higher keeps a longer history.",
             unit="files",
             low=2,
             high=1000,
@@ -145,8 +145,8 @@ class AccessConfig:
     monitor_group: Annotated[
         str | None,
         Setting(
-            "Members of this group may monitor and see scores; null: only root may. A score tells an attacker how "
-            "close an imitation comes, so keep the group small."
+            "Members of this group may monitor and see scores; null: only root may. A score tells an attacker how good "
+            "an imitation is, so keep the group small."
         ),
     ] = None
 
@@ -156,7 +156,7 @@ class LogConfig:
     level: Annotated[
         str,
         Setting(
-            "What is logged: this and whatever is graver. `debug` also logs every window, which tells when somebody "
+            "The least severe messages that are logged. `debug` also logs every window, which reveals when somebody "
             "spoke.",
             choices=("debug", "info", "warning", "error"),
         ),

@@ -1,4 +1,4 @@
-"""What is said of a key: what it does, its unit, its bounds."""
+"""The description of a setting: what it does, its unit and its bounds."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from enum import Enum
 
 
 class Form(Enum):
-    """How the text of a value is to be read where its type does not say it."""
+    """How the text of a value is read, where its type alone does not determine it."""
 
     PLAIN = "plain"
     OCTAL = "octal"  # permission bits
-    MODEL = "model"  # `campplus`, a hub id, or a folder
+    MODEL = "model"  # `auto`, `campplus`, a hub id, or a folder
+    HUB_ID = "hub id"
     SOURCE = "source"  # `microphone`, `-`, or a file
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What is said of a key in `Annotated[type, Setting(...)]`. Bounds are inclusive and hold for numbers only."""
+    """The description of a key, in `Annotated[type, Setting(...)]`. Bounds are inclusive and apply to numbers only."""
 
     help: str
     unit: str = ""
@@ -29,6 +30,6 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """What is said of a section."""
+    """The description of a section."""
 
     help: str

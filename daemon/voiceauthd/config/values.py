@@ -1,8 +1,7 @@
-"""From the text of one value to what the schema wants there.
+"""Converting the text of one value to the type that the schema requires.
 
-The schema says which type a key has, so a value is read as that type or refused; it is never guessed. Where YAML 1.1
-would read the same text as something else (`no` as false, `1:30` as 90, `0666` as 438), it is refused and the message
-says how to write it.
+A value is read as the type of its key or refused; the type is never guessed. If YAML 1.1 would read the same text as
+another type (`no` as false, `1:30` as 90, `0666` as 438), it is refused, and the message says how to write it.
 """
 
 from __future__ import annotations
@@ -25,10 +24,13 @@ MAX_TEXT = 4096
 """Characters of a text: PATH_MAX of Linux, and far more than a device's name."""
 
 MAX_DIGITS = 18
-"""Characters of a whole number: all of them fit 64 bits, and Python's own limit on digits is never met."""
+"""Characters of a whole number: these all fit into 64 bits, far below Python's own limit on digits."""
 
-SHOWN = 60
-"""Characters of what was found that a message repeats."""
+MAX_SHOWN = 60
+"""Characters of a wrong value that a message repeats."""
+
+MODEL_WORDS = ("auto", "campplus")
+"""Values of `model.name` that are neither a hub id nor a folder."""
 
 _WHOLE = re.compile(r"[-+]?(?:0|[1-9][0-9]*)")
 _DECIMAL = re.compile(r"[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
@@ -44,16 +46,16 @@ _TAGS = {
 
 
 class BadValue(Exception):  # noqa: N818  an intermediate result, which `load.py` turns into a line of a ConfigError
-    """Why a value is refused."""
+    """A value is refused; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
 class Raw:
     """A value as it was written.
 
-    plain   without quotes
-    where   for a person: "config.yaml:12"
-    folder  what a relative path starts from; None: the current folder
+    plain   whether it had no quotes
+    where   its place, for a person, such as "config.yaml:12"
+    folder  the folder that a relative path starts from; None for the current folder
     """
 
     text: str
@@ -63,7 +65,7 @@ class Raw:
 
 
 def read_value(key: Key, raw: Raw, environment: Mapping[str, str]) -> Value:
-    """What `raw` means for `key`. `environment` tells the home folder. Raises `BadValue`."""
+    """Return the value of `raw` for `key`. `environment`: for the home folder. Raises `BadValue`."""
     if raw.plain and _kind_of(raw.text) == "null":
         if key.optional:
             return None
@@ -85,21 +87,21 @@ def read_value(key: Key, raw: Raw, environment: Mapping[str, str]) -> Value:
 
 
 def suggestion(wrong: str, right: list[str]) -> str:
-    """A question after what may have been meant, or nothing if nothing is near."""
+    """Return a "did you mean" question, or "" if no word is similar."""
     near = get_close_matches(wrong.lower(), right, n=1, cutoff=0.6)
     return f"did you mean `{near[0]}`?" if near else ""
 
 
 def shown(text: str, plain: bool) -> str:
-    """`text` for a message: on one line, not too long, in quotes if it had any or needs them."""
-    short = text if len(text) <= SHOWN else text[:SHOWN] + "…"
+    """Return `text` for a message: on one line, not too long, in quotes if it had any or needs them."""
+    short = text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"
     if not short:
         return "nothing" if plain else "an empty text"
     return short if plain and short.isprintable() else quoted(short, always=True)
 
 
 def _typed(key: Key, raw: Raw) -> bool | int | float | str:
-    """`raw` as the first of the key's types that it can be; paths are still text."""
+    """Return `raw` as the first of the key's types that fits; paths remain text."""
     kind = _kind_of(raw.text) if raw.plain else "text"
     if key.setting.form is Form.OCTAL:
         return _octal(key, raw)
@@ -153,8 +155,10 @@ def _text(key: Key, raw: Raw, environment: Mapping[str, str]) -> str | Path:
     if key.setting.form is Form.MODEL:
         if text in (".", "..") or text.startswith(("./", "../", "/", "~")):
             return str(_absolute(text, raw, environment))
-        if text != "campplus" and not _HUB_ID.fullmatch(text):
-            raise BadValue(_found(raw, key, suggestion(text, ["campplus"]) or "a folder's name starts with ./"))
+        if text not in MODEL_WORDS and not _HUB_ID.fullmatch(text):
+            raise BadValue(_found(raw, key, suggestion(text, [*MODEL_WORDS]) or "a folder's name starts with ./"))
+    if key.setting.form is Form.HUB_ID and not _HUB_ID.fullmatch(text):
+        raise BadValue(_found(raw, key))
     if key.setting.form is Form.SOURCE and text not in ("microphone", "-"):
         if not any(mark in text for mark in "/.~"):
             raise BadValue(
@@ -165,7 +169,7 @@ def _text(key: Key, raw: Raw, environment: Mapping[str, str]) -> str | Path:
 
 
 def _absolute(text: str, raw: Raw, environment: Mapping[str, str]) -> Path:
-    """`text` as an absolute path. `..` stays: taking it away would be wrong behind a symbolic link."""
+    """Return `text` as an absolute path. `..` is kept: removing it would be wrong after a symbolic link."""
     if text == "~" or text.startswith("~/"):
         home = environment.get("HOME", "")
         text = home + text[1:] if home.startswith("/") else os.path.expanduser(text)
@@ -176,11 +180,12 @@ def _absolute(text: str, raw: Raw, environment: Mapping[str, str]) -> Path:
     try:
         return (raw.folder or Path.cwd()) / text
     except OSError as error:
-        raise BadValue(f"found {shown(raw.text, raw.plain)}; the current folder is gone: {error.strerror}") from error
+        problem = f"the current folder does not exist any more: {error.strerror}"
+        raise BadValue(f"found {shown(raw.text, raw.plain)}; {problem}") from error
 
 
 def _kind_of(text: str) -> str:
-    """What YAML 1.1 reads in a plain scalar: null, boolean, number or text."""
+    """Return how YAML 1.1 reads a plain scalar: as "null", "boolean", "number" or "text"."""
     if not text:
         return "null"
     for tag, pattern in yaml.SafeLoader.yaml_implicit_resolvers.get(text[0], []):
@@ -190,5 +195,5 @@ def _kind_of(text: str) -> str:
 
 
 def _found(raw: Raw, key: Key, hint: str = "") -> str:
-    said = f"found {shown(raw.text, raw.plain)}; allowed: {allowed(key)}"
-    return f"{said}; {hint}" if hint else said
+    problem = f"found {shown(raw.text, raw.plain)}; allowed: {allowed(key)}"
+    return f"{problem}; {hint}" if hint else problem

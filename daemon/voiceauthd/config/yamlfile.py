@@ -1,7 +1,8 @@
-"""From a configuration file to its keys and values, each with the line it stands on.
+"""Reading the keys and values of a configuration file, each with its line.
 
-The file has two levels, sections and keys, so it is read from the parser's events and nothing is ever nested: what
-the schema has no place for is named and passed over, and a hostile file costs no more than a wrong one.
+The file has only two levels, sections and keys, so it is read from the events of the YAML parser without building
+nested objects. Whatever the schema does not know is reported and skipped, so a hostile file costs no more than a wrong
+one.
 """
 
 from __future__ import annotations
@@ -19,26 +20,26 @@ from voiceauthd.config.values import Raw, shown, suggestion
 from voiceauthd.errors import ConfigError
 
 MAX_BYTES = 256 * 1024
-"""About twenty times the commented default."""
+"""Size of the file: about twenty times the commented default."""
 
 MAX_DEPTH = 16
-"""Levels of what is passed over. Two are ever right; the scanner's work grows with the square of deeper ones."""
+"""Nesting of skipped values. Only two levels are valid; the scanner's work grows with the square of the depth."""
 
 MAX_EVENTS = 5000
-"""About forty times what a file with every key in it has."""
+"""Events of the YAML parser: about forty times those of a file with every key."""
 
 MAX_PROBLEMS = 50
-"""Problems of one file that are told. Who has more has given us another file."""
+"""Problems reported for one file. A file with more is probably not a configuration."""
 
 
-class TooMuch(Exception):  # noqa: N818  ends the reading of a file whose problems are already told
-    """The rest of the file is not worth reading."""
+class TooMuch(Exception):  # noqa: N818  ends the reading of a file whose problems are already reported
+    """The rest of the file is not read."""
 
 
 def read_file(file: Path, problems: list[str]) -> dict[str, Raw]:
-    """The values in `file`, by the path of their key. What is wrong in the file is added to `problems`, a line each.
+    """Return the values in `file` by the path of their key. Problems are added to `problems`, one line each.
 
-    Raises `ConfigError` if there is nothing to read: no such file, a folder, not UTF-8, too long.
+    Raises `ConfigError` if the file cannot be read at all: it is missing, a folder, not UTF-8, or too long.
     """
     text = _read_text(file)
     reader = _Reader(text, file, problems)
@@ -58,7 +59,7 @@ def read_file(file: Path, problems: list[str]) -> dict[str, Raw]:
 
 
 def scalar_of(text: str) -> str:
-    """The text of one quoted YAML scalar. Raises `ValueError` if `text` is anything else."""
+    """Return the text of one quoted YAML scalar. Raises `ValueError` if `text` is anything else."""
     try:
         events = list(yaml.parse(text, Loader=yaml.SafeLoader))
     except (yaml.YAMLError, OverflowError) as error:
@@ -72,7 +73,7 @@ def scalar_of(text: str) -> str:
 
 def _read_text(file: Path) -> str:
     try:
-        # Not blocking, so that a pipe of that name cannot hold the start up.
+        # Non-blocking, so that a named pipe cannot block the start.
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
         with open(descriptor, "rb") as stream:  # closes the descriptor
             mode = os.fstat(descriptor).st_mode
@@ -83,7 +84,7 @@ def _read_text(file: Path) -> str:
             data = stream.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise ConfigError(
-            f"{file}: no such file; `voiceauth config default` prints one, and without one the defaults hold"
+            f"{file}: no such file; `voiceauth config default` prints one, and without a file the defaults are used"
         ) from error
     except IsADirectoryError as error:
         raise ConfigError(f"{file}: is a folder; name the file in it") from error
@@ -92,7 +93,7 @@ def _read_text(file: Path) -> str:
     except (OSError, ValueError) as error:
         raise ConfigError(f"{shown(str(file), True)}: cannot be read: {error}") from error
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"{file}: is over {MAX_BYTES // 1024} KiB; this is hardly a configuration")
+        raise ConfigError(f"{file}: is over {MAX_BYTES // 1024} KiB, which is too large for a configuration")
     try:
         return data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -102,7 +103,7 @@ def _read_text(file: Path) -> str:
 
 
 def _syntax(error: yaml.MarkedYAMLError) -> str:
-    """Where and what, and what to do about the three mistakes that people make."""
+    """Return place and problem of a syntax error, with advice for the three common mistakes."""
     mark = error.problem_mark or error.context_mark
     place = f"{mark.line + 1}:{mark.column + 1}: " if mark else " "
     problem = " ".join((error.problem or error.context or "").split())
@@ -117,7 +118,7 @@ def _syntax(error: yaml.MarkedYAMLError) -> str:
 
 
 class _Reader:
-    """Goes through the events of one file. `line` is the line of the last one."""
+    """Processes the parser's events of one file. `line` is the line of the last event."""
 
     def __init__(self, text: str, file: Path, problems: list[str]) -> None:
         self.values: dict[str, Raw] = {}
@@ -128,6 +129,7 @@ class _Reader:
         self._events = self._counted(yaml.parse(text, Loader=yaml.SafeLoader))
 
     def read(self) -> None:
+        """Fill `values`."""
         documents = 0
         for event in self._events:
             documents += isinstance(event, yaml.DocumentStartEvent)
@@ -139,10 +141,10 @@ class _Reader:
                 self._mapping("")
             elif isinstance(event, yaml.NodeEvent) and not _is_nothing(event):
                 self._refuse("", "the top level must be sections with keys, as in `voiceauth config default`")
-                self._pass_over(event)
+                self._skip(event)
 
     def _mapping(self, section: str) -> None:
-        """Reads up to the end of a mapping that has just begun: the top level, or `section`."""
+        """Read to the end of a mapping that has just begun: the top level, or `section`."""
         seen: dict[str, int] = {}
         for event in self._events:
             if isinstance(event, yaml.MappingEndEvent):
@@ -151,14 +153,14 @@ class _Reader:
             if not isinstance(event, yaml.ScalarEvent):
                 self._refuse(section, "a key must be a plain word")
             if not isinstance(event, yaml.ScalarEvent) or not self._check_plain(event):
-                self._pass_over(event)
-                self._pass_over(next(self._events))
+                self._skip(event)
+                self._skip(next(self._events))
                 continue
             name = event.value
             value = next(self._events)
             if name in seen:
                 self._refuse(_path(section, name), f"found twice; first in line {seen[name]}", line)
-                self._pass_over(value)
+                self._skip(value)
                 continue
             seen[name] = line
             self._pair(section, name, line, value)
@@ -169,7 +171,7 @@ class _Reader:
             self._section(name, value)
         elif path not in keys() or "." in name:
             self._refuse(path, unknown(section, name), line)
-            self._pass_over(value)
+            self._skip(value)
         elif isinstance(value, yaml.ScalarEvent):
             if self._check_plain(value, path):
                 where = f"{self._file}:{line}"
@@ -178,20 +180,20 @@ class _Reader:
             if self._check_plain(value, path):
                 found = "a list" if isinstance(value, yaml.SequenceStartEvent) else "a group of keys"
                 self._refuse(path, f"found {found}; allowed: one value", line)
-            self._pass_over(value)
+            self._skip(value)
 
     def _section(self, name: str, value: yaml.Event) -> None:
         if not self._check_plain(value, name):
-            self._pass_over(value)
+            self._skip(value)
         elif isinstance(value, yaml.MappingStartEvent):
             self._mapping(name)
         elif not _is_nothing(value):
             first = next(key.name for key in keys().values() if key.section == name)
             self._refuse(name, f"is a section: write `{name}:`, and its keys indented below it, such as `{first}: …`")
-            self._pass_over(value)
+            self._skip(value)
 
     def _check_plain(self, event: yaml.Event, path: str = "") -> bool:
-        """Refuses what would make a value depend on another place in the file, or on more than its text."""
+        """Refuse anchors, aliases and tags, with which a value would depend on more than its own text."""
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
             self._refuse(path, "anchors (&) and aliases (*) are not allowed; put the text in quotes if it starts so")
             return False
@@ -200,8 +202,8 @@ class _Reader:
             return False
         return True
 
-    def _pass_over(self, event: yaml.Event) -> None:
-        """Reads up to the end of what `event` begins."""
+    def _skip(self, event: yaml.Event) -> None:
+        """Read to the end of the value that `event` begins."""
         depth = 0
         while True:
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
@@ -227,7 +229,7 @@ class _Reader:
 
 
 def unknown(section: str, name: str) -> str:
-    """What to say of a key that is not in the schema: what it may be meant for, or where it belongs."""
+    """Return the problem of a key that is not in the schema, with a suggestion or the section where it belongs."""
     here = [key.name for key in keys().values() if key.section == section]
     near = suggestion(name, here if section else [*sections(), *here])
     homes = [key for path, key in keys().items() if key.section and name in (path, key.name)]
@@ -238,11 +240,11 @@ def unknown(section: str, name: str) -> str:
 
 
 def _path(section: str, name: str) -> str:
-    # Only what is known or printable: a key is somebody's text until it is found in the schema.
+    # A key that is not in the schema may be any text, so it is shown only if it is printable and short.
     short = name if name.isprintable() and len(name) <= 60 else "…"
     return f"{section}.{short}" if section else short
 
 
 def _is_nothing(event: yaml.Event) -> bool:
-    """An empty value, as a section has whose keys are all commented out."""
+    """Return whether the value is empty, like a section whose keys are all commented out."""
     return isinstance(event, yaml.ScalarEvent) and event.style is None and event.value in ("", "~", "null")

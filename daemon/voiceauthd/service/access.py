@@ -1,7 +1,7 @@
-"""Who may do what: one table, deny by default.
+"""The access table: which roles may call which method; deny by default.
 
-A rule is a set of roles; a caller may do something if the caller has one of them. What has no row, nobody may do.
-The functions are pure: they know only what they are given, so the whole table can be tested.
+A caller may call a method if the caller has one of the roles in its row. A method without a row is denied to everybody.
+The functions are pure, so the whole table can be tested.
 """
 
 from __future__ import annotations
@@ -15,18 +15,19 @@ from types import MappingProxyType
 
 from voiceauthd.config.schema import AccessConfig
 from voiceauthd.errors import ConfigError
-from voiceauthd.server.peer import OVERFLOW_UID, Peer
+from voiceauthd.protocol.credentials import OVERFLOW_UID
+from voiceauthd.server.peer import Peer
 
 
 class Role(Enum):
-    """What a caller is, seen from this daemon and from the profile in question."""
+    """What a caller is to this daemon and to the profile that the call is about."""
 
     ANYBODY = auto()
     ROOT = auto()
-    OPERATOR = auto()  # the user whom the daemon runs as
-    OWNER = auto()  # whose voice it is: `owner_of`
+    OPERATOR = auto()  # the user that the daemon runs as
+    OWNER = auto()  # the owner of the voice, see `owner_of`
     PROVEN = auto()  # the owner, who has just given the account's password (proofs.py)
-    HOLDER = auto()  # who began the enrolment that a claim names
+    HOLDER = auto()  # the user who began the enrolment that the claim belongs to
     MONITOR = auto()  # a member of `access.monitor_group`
 
 
@@ -45,7 +46,7 @@ TABLE: Mapping[str, frozenset[Role]] = MappingProxyType(
         "SendAudio": frozenset({Role.HOLDER}),
         "Identify": _LISTENERS,
         "Monitor": _LISTENERS,
-        "ListProfiles": _EVERYBODY,  # and sees of them what `sees_profile` allows
+        "ListProfiles": _EVERYBODY,  # the reply has only the profiles that `sees_profile` allows
         "ShowProfile": _ONESELF,
         "DeleteProfile": _CHANGERS,
         "ExportProfile": _CHANGERS,
@@ -54,20 +55,20 @@ TABLE: Mapping[str, frozenset[Role]] = MappingProxyType(
         "Unlock": _ADMINISTRATORS,
         "Rekey": _ADMINISTRATORS,
         "Reload": _ADMINISTRATORS,
-        "Vouch": frozenset({Role.ROOT}),  # who has seen a password through PAM
+        "Vouch": frozenset({Role.ROOT}),  # voiceauthd-proof runs as root, and has checked a password through PAM
     }
 )
-"""Method to the roles that may call it."""
+"""The roles that may call each method."""
 
 SCORES = _LISTENERS
-"""Who sees scores and margins. To others a score would be an oracle: change the voice until the number rises."""
+"""The roles that see scores and margins. For others a score would be an oracle: change the voice until it rises."""
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """The table, with what it needs to know of this daemon.
+    """The table, applied to this daemon.
 
-    daemon_uid   the user whom the daemon runs as
+    daemon_uid   the user that the daemon runs as
     monitor_gid  the group that may monitor; None for no group
     """
 
@@ -76,7 +77,7 @@ class Access:
 
     @classmethod
     def from_config(cls, config: AccessConfig) -> Access:
-        """For this process. Raises `ConfigError` if the configured group does not exist."""
+        """The table for this process. Raises `ConfigError` if the configured group does not exist."""
         if config.monitor_group is None:
             return cls(os.geteuid())
         try:
@@ -90,9 +91,9 @@ class Access:
     def allowed(
         self, peer: Peer, method: str, owner: int | None = None, *, holder: int | None = None, proven: bool = False
     ) -> bool:
-        """Whether `peer` may call `method` (its short name).
+        """Return whether `peer` may call `method` (its short name).
 
-        owner   the user whose voice the call is about, as `owner_of` says; None for nobody
+        owner   the user whose voice the call is about (`owner_of`); None for nobody
         holder  the user who holds the claim that the call names; None for nobody
         proven  the peer has just given the password of the account
         """
@@ -104,24 +105,25 @@ class Access:
         return not TABLE.get(method, frozenset()).isdisjoint(roles)
 
     def sees_profile(self, peer: Peer, name: str, owner_uid: int | None) -> bool:
-        """Whether the profile `name`, which notes `owner_uid`, is in the list that `peer` gets.
+        """Return whether `peer` sees the profile `name`, which records `owner_uid`, in the list of profiles.
 
-        Asks no user database, which a long list would ask long. What is listed and is not `owner_of`'s may not be used.
+        Does not query the user database, which would be slow for a long list. A listed profile may still be denied to
+        the peer by `owner_of`.
         """
         if not _ADMINISTRATORS.isdisjoint(self._roles(peer)) or _is_user(peer, owner_uid):
             return True
         return owner_uid is None and peer.user is not None and peer.user == name and peer.uid != OVERFLOW_UID
 
     def is_counted(self, peer: Peer) -> bool:
-        """Whether the calls of `peer` are limited in number."""
+        """Return whether the rate limits apply to `peer`."""
         return _ADMINISTRATORS.isdisjoint(self._roles(peer))
 
     def sees_scores(self, peer: Peer) -> bool:
-        """Whether `peer` is told scores and margins."""
+        """Return whether `peer` may see scores and margins."""
         return not SCORES.isdisjoint(self._roles(peer))
 
     def _roles(self, peer: Peer) -> set[Role]:
-        """What `peer` is, whatever the call is about."""
+        """Return the roles that `peer` has regardless of what the call is about."""
         roles = {Role.ANYBODY}
         if peer.uid == 0:
             roles.add(Role.ROOT)
@@ -137,14 +139,14 @@ def _is_user(peer: Peer, uid: int | None) -> bool:
 
 
 def owner_of(account_uid: int | None, owner_uid: int | None) -> int | None:
-    """The user whose voice a profile holds; None if that is nobody, and if two users have a claim to it.
+    """Return the user whose voice a profile holds; None if there is none, or if the two arguments disagree.
 
-    account_uid  the account of this machine that has the very name of the profile, letter by letter
-    owner_uid    who is noted in the profile
+    account_uid  the account of this machine whose name is exactly the profile's name
+    owner_uid    the user recorded in the profile
 
-    A name opens the account of that name, so whoever else is noted in the profile must not change it; and whoever has
-    come to the name later (an account that was removed and made again) must not use the voice of before. An
-    administrator can still do all of it.
+    A profile unlocks the account of the same name, so a different user recorded in it must not change it. An account
+    that was deleted and created again with the same name must not use the earlier voice. An administrator can still do
+    both.
     """
     users = {uid for uid in (account_uid, owner_uid) if uid is not None}
     return users.pop() if len(users) == 1 else None

@@ -1,8 +1,8 @@
-"""Writes the table in `docs/protocol.md` of who may do what anew, from the one that is enforced.
+"""Regenerate the table of access rights in `docs/protocol.md` from the one that is enforced.
 
     python -m voiceauthd.service.access_page
 
-Run it in the top folder of a checkout after a change of `access.py`; a test tells when it is due.
+Run it in the top folder of a checkout after changing `access.py`; a test fails if the page is out of date.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ END = "\n<!-- End of the table. -->\n"
 
 
 def table() -> str:
-    """A line for each method, a column for each role."""
+    """Return the table in Markdown: one row per method, one column per role."""
     lines = ["| method | " + " | ".join(role.name.lower() for role in Role) + " |", "| --- |" + " --- |" * len(Role)]
     for method, allowed in TABLE.items():
         cells = ["yes" if allowed & {role, Role.ANYBODY} else "" for role in Role]
@@ -25,7 +25,7 @@ def table() -> str:
 
 
 def with_table(page: str) -> str:
-    """`page` with the table of today between its marks."""
+    """Return `page` with the current table between its markers."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return before + BEGIN + table() + END + after

@@ -1,7 +1,7 @@
-"""What of a call goes into the audit log, and how: outside of the event loop's thread, in its order, to its end.
+"""Writing calls to the audit log: in order, outside the event loop's thread, and even if the caller disconnects.
 
-A user who is denied again and again gets so many lines a minute, and then one that counts the rest: nobody can push
-out of the log what others did, by calling often.
+The number of lines that one user's failed calls produce per minute is limited; one further line counts the rest. So no
+user can push the lines of others out of the log by calling often.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from voiceauthd.config.schema import AuditConfig
 from voiceauthd.errors import DeniedError, StorageError, VoiceauthError, WithdrawnError
 from voiceauthd.server.call import CallError
 from voiceauthd.server.peer import Peer
+from voiceauthd.service.log_lines import JOURNAL_ONLY
 from voiceauthd.service.threads import in_thread
 
 log = logging.getLogger(__name__)
@@ -37,36 +38,36 @@ AUDITED = frozenset(
         "Reload",
     }
 )
-"""Methods whose every call is told of. A denied call is told of whatever its method."""
+"""Methods of which every call is audited. A denied call is audited whatever its method."""
 
-COUNTED = frozenset({"denied", "refused", "cancelled"})
-"""Outcomes of which a user gets so many lines. All others, and whatever root does, have a line each."""
+LIMITED_OUTCOMES = frozenset({"denied", "refused", "cancelled"})
+"""Outcomes of failed calls, whose lines are limited. Calls with other outcomes, and all of root's, get a line each."""
 
-LINES = 10
-"""Lines that a user gets in a minute for calls that came to nothing."""
+MAX_LINES = 10
+"""Lines per user and `LIMIT_PERIOD` for failed calls."""
 
-MINUTE = 60.0
+LIMIT_PERIOD = 60.0
 """Seconds from the first of these lines to the one that counts the rest."""
 
 SEVERAL = "several"
-"""In the place of what differs among the calls that a line counts."""
+"""Replaces each field that differs among the calls counted by one line."""
 
-MOST_CALLERS = 64
-"""Users whose calls are counted apart. Beyond them all others share one count: a user with many ids (/etc/subuid) gets
-no lines out of them."""
+MAX_CALLERS = 64
+"""Users who are counted separately. All others share one count, so that a user with many ids (/etc/subuid) does not get
+more lines by using them."""
 
-OTHERS = -1
-"""Stands for them; nobody's uid."""
+OTHERS_UID = -1
+"""The uid that all others are counted under; not a valid uid."""
 
-MOST_WAITING = 1024
-"""Lines that wait for the disk. As many as all users who are counted apart get in a minute, and more."""
+MAX_QUEUED = 1024
+"""Lines that may wait for the disk: more than all separately counted users get in one period."""
 
 RESERVED = 256
-"""More, for lines of calls that came to something: those that came to nothing cannot take their place."""
+"""Further places in the queue, for calls that did not fail, so that failed calls cannot use up all of it."""
 
 
 def failed_outcome(problem: BaseException) -> tuple[str, str]:
-    """Outcome and reason of a call that ended with `problem`."""
+    """Return outcome and reason of a call that ended with `problem`."""
     if isinstance(problem, asyncio.CancelledError | WithdrawnError):
         return "cancelled", "cancelled"
     if isinstance(problem, DeniedError):
@@ -79,32 +80,34 @@ def failed_outcome(problem: BaseException) -> tuple[str, str]:
 
 
 class Auditor:
-    """Belongs to the event loop's thread. Each line is written in a thread that nobody waits for at the end: a disk
-    that hangs must not hold up the exit."""
+    """Writes the audit log; to be used from the event loop's thread.
+
+    Each line is written in a daemon thread, because a disk that hangs must not delay the exit.
+    """
 
     def __init__(self, audit: AuditLog | None) -> None:
-        """audit: None for none, in tests."""
+        """audit: None for no log, in tests."""
         self._audit = audit
-        self._turn = asyncio.Lock()
+        self._write_lock = asyncio.Lock()
         self._writing: set[asyncio.Task[None]] = set()
         self._callers: dict[int, _Caller] = {}
         self._closed = False
         self._failed = False  # the last line could not be written
 
     def configure(self, config: AuditConfig) -> None:
-        """New bounds, from the next line on."""
+        """Set new bounds on the log's size, from the next line on."""
         if self._audit is not None:
             self._audit.size, self._audit.files = config.size * 1024, config.files
 
     async def open(self) -> None:
-        """Takes the log for this daemon. Raises `StorageError`."""
+        """Open the log and lock it for this daemon. Raises `StorageError`."""
         if self._audit is None:
             return
         await in_thread(self._audit.open)
         seq, digest, damage = await in_thread(self._audit.end)
-        log.info("the audit log ends with line %d, hash %s", seq, digest)
+        log.info("the audit log ends with line %d, hash %s", seq, digest, extra=JOURNAL_ONLY)
         if damage is not None:
-            log.error("somebody, or a disk, has damaged the audit log (%s): `voiceauth audit --verify`", damage)
+            log.error("the audit log is damaged (%s); check it with `voiceauth audit --verify`", damage)
 
     async def record(
         self,
@@ -115,8 +118,10 @@ class Auditor:
         name: str | None = None,
         detail: str | None = None,
     ) -> None:
-        """One line, on the disk when this returns; or one more of those that are counted. Comes to its end even if the
-        caller is cancelled. Raises `StorageError`."""
+        """Write one line, which is on the disk when this returns, or count the call if its user is over the limit.
+
+        Finishes even if the caller is cancelled. Raises `StorageError`.
+        """
         if self._audit is None:
             return
         task = self._begin(self._due(_entry(event, outcome, reason, peer, name, detail)))
@@ -132,28 +137,30 @@ class Auditor:
         name: str | None = None,
         detail: str | None = None,
     ) -> None:
-        """One line about what has happened already: nobody waits for it, and a failure to write it is logged."""
+        """Like `record`, in the background: a failure to write is only logged."""
         if self._audit is not None:
             self._try_begin(self._due(_entry(event, outcome, reason, peer, name, detail)))
 
     async def require_working(self, event: str, peer: Peer, name: str | None = None) -> None:
-        """If the last line could not be written, writes that this begins. Raises `StorageError` if that cannot be
-        written either: nothing shall be changed that is not told of."""
+        """If the last line could not be written, write now that this call begins.
+
+        Raises `StorageError` if that fails too: nothing may be changed without a line in the log.
+        """
         if self._failed:
             await self.record(event, "begun", "", peer, name)
 
     async def close(self, seconds: float) -> None:
-        """Writes what was only counted, and that the daemon stops; gives the log back. Takes `seconds` at most."""
+        """Write the counts that are pending and the line of the stop, and close the log. Takes at most `seconds`."""
         if self._audit is None:
             return
         self._closed = True
-        held = [caller.held for caller in self._callers.values() if caller.held is not None]
+        pending = [caller.excess for caller in self._callers.values() if caller.excess is not None]
         for caller in self._callers.values():
-            caller.minute.cancel()
+            caller.timer.cancel()
         self._callers.clear()
         try:
             async with asyncio.timeout(seconds):
-                await asyncio.shield(self._start([*held, Entry("stop", "done")]))
+                await asyncio.shield(self._start([*pending, Entry("stop", "done")]))
                 seq, digest, _ = await in_thread(self._audit.end)
                 await in_thread(self._audit.close)
         except StorageError:
@@ -161,23 +168,23 @@ class Auditor:
         except TimeoutError:
             log.error("the audit log was not closed in time")
         else:
-            log.info("the audit log ends with line %d, hash %s", seq, digest)
+            log.info("the audit log ends with line %d, hash %s", seq, digest, extra=JOURNAL_ONLY)
 
     # Writing
 
     def _begin(self, entries: Sequence[Entry]) -> asyncio.Task[None] | None:
-        """Has them written after all that was begun before. Raises `StorageError` if that is hopeless."""
+        """Queue entries for writing, after those already queued. Raises `StorageError` if it is full or closed."""
         if not entries:
             return None
-        room = MOST_WAITING if all(entry.outcome in COUNTED for entry in entries) else MOST_WAITING + RESERVED
-        if self._closed or len(self._writing) >= room:
-            problem = "it is closed" if self._closed else f"{room} lines wait already: the disk is too slow"
-            _tell_elsewhere(entries, problem)
+        limit = MAX_QUEUED if all(entry.outcome in LIMITED_OUTCOMES for entry in entries) else MAX_QUEUED + RESERVED
+        if self._closed or len(self._writing) >= limit:
+            problem = "it is closed" if self._closed else f"{limit} lines are waiting already: the disk is too slow"
+            _log_unaudited(entries, problem)
             raise StorageError(f"the audit log was not written: {problem}", "audit")
         return self._start(entries)
 
     def _try_begin(self, entries: Sequence[Entry]) -> None:
-        with suppress(StorageError):  # logged where it was noticed
+        with suppress(StorageError):  # logged where it was raised
             self._begin(entries)
 
     def _start(self, entries: Sequence[Entry]) -> asyncio.Task[None]:
@@ -188,62 +195,62 @@ class Auditor:
 
     async def _write_in_turn(self, entries: Sequence[Entry]) -> None:
         assert self._audit is not None
-        async with self._turn:
-            for place, entry in enumerate(entries):
+        async with self._write_lock:
+            for index, entry in enumerate(entries):
                 try:
                     await in_thread(self._audit.write, entry)
                 except StorageError as problem:
                     self._failed = True
-                    _tell_elsewhere(entries[place:], problem)
+                    _log_unaudited(entries[index:], problem)
                     raise
                 self._failed = False
 
     def _written(self, task: asyncio.Task[None]) -> None:
         self._writing.discard(task)
         if not task.cancelled():
-            task.exception()  # told elsewhere; whoever waited for it may be gone
+            task.exception()  # marks it as retrieved: it was logged, and its caller may be gone
 
     # Counting
 
     def _due(self, entry: Entry) -> list[Entry]:
-        """What is to be written now that this has happened."""
+        """Return the lines to write for `entry`: itself, none if it is only counted, or the pending count before it."""
         if entry.uid is None or entry.uid == 0:
             return [entry]
-        if entry.outcome not in COUNTED:
+        if entry.outcome not in LIMITED_OUTCOMES:
             caller = self._callers.get(entry.uid)
-            if caller is None or caller.held is None:
+            if caller is None or caller.excess is None:
                 return [entry]
-            held, caller.held = caller.held, None
-            return [held, entry]
-        uid = entry.uid if entry.uid in self._callers or len(self._callers) < MOST_CALLERS else OTHERS
+            excess, caller.excess = caller.excess, None
+            return [excess, entry]
+        uid = entry.uid if entry.uid in self._callers or len(self._callers) < MAX_CALLERS else OTHERS_UID
         caller = self._callers.get(uid)
         if caller is None:
-            minute = asyncio.get_running_loop().call_later(MINUTE, self._minute_over, uid)
-            caller = self._callers[uid] = _Caller(minute)
-        if caller.lines < LINES:
+            timer = asyncio.get_running_loop().call_later(LIMIT_PERIOD, self._end_period, uid)
+            caller = self._callers[uid] = _Caller(timer)
+        if caller.lines < MAX_LINES:
             caller.lines += 1
             return [entry]
-        caller.held = entry if caller.held is None else _together(caller.held, entry)
+        caller.excess = entry if caller.excess is None else _merged(caller.excess, entry)
         return []
 
-    def _minute_over(self, uid: int) -> None:
+    def _end_period(self, uid: int) -> None:
         caller = self._callers.pop(uid)
-        if caller.held is not None:
-            self._try_begin([caller.held])
+        if caller.excess is not None:
+            self._try_begin([caller.excess])
 
 
 @dataclass(slots=True)
 class _Caller:
-    """A user who was denied in the last minute.
+    """A user with failed calls in the current period.
 
-    minute  ends it
-    lines   that were written for it
-    held    what is counted since then
+    timer   ends the period
+    lines   lines written for failed calls in this period
+    excess  one line that counts the calls over the limit; None if there are none
     """
 
-    minute: asyncio.TimerHandle
+    timer: asyncio.TimerHandle
     lines: int = 0
-    held: Entry | None = None
+    excess: Entry | None = None
 
 
 def _entry(event: str, outcome: str, reason: str, peer: Peer | None, name: str | None, detail: str | None) -> Entry:
@@ -251,8 +258,8 @@ def _entry(event: str, outcome: str, reason: str, peer: Peer | None, name: str |
     return entry if peer is None else replace(entry, uid=peer.uid, user=peer.user, pid=peer.pid)
 
 
-def _together(one: Entry, other: Entry) -> Entry:
-    """Both in one line: what they have in common, and how many they are."""
+def _merged(one: Entry, other: Entry) -> Entry:
+    """Return one line for both: the fields that they share, and the sum of their counts."""
     return Entry(
         one.event if one.event == other.event else SEVERAL,
         one.outcome if one.outcome == other.outcome else SEVERAL,
@@ -266,7 +273,7 @@ def _together(one: Entry, other: Entry) -> Entry:
     )
 
 
-def _tell_elsewhere(entries: Sequence[Entry], problem: object) -> None:
-    """What the audit log does not have, the daemon's own log has."""
+def _log_unaudited(entries: Sequence[Entry], problem: object) -> None:
+    """Write to the daemon's own log what could not be written to the audit log."""
     for entry in entries:
         log.error("not in the audit log, %s: %r", problem, entry)

@@ -1,4 +1,4 @@
-"""One verification, identification or enrolment at a time: there is one microphone, and one person before it."""
+"""The claim on the microphone: one verification, identification or enrolment at a time."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from voiceauthd.errors import BusyError, WithdrawnError
 
 @dataclass(slots=True, eq=False)
 class Claim:
-    """Who listens just now. `token` is the secret that SendAudio names it by."""
+    """The request that currently listens. `token` is the secret that SendAudio refers to it by."""
 
     holder: str
     uid: int
@@ -23,23 +23,24 @@ class Claim:
 
 
 class Claims:
-    """Grants one claim, and takes it back when its block ends, however it ends."""
+    """Grants one claim at a time, and releases it when its block ends, however it ends."""
 
     def __init__(self) -> None:
         self._current: Claim | None = None
 
     @property
     def current(self) -> Claim | None:
-        """The claim that is held now."""
+        """The claim that is currently held, if any."""
         return self._current
 
     @contextmanager
     def take(self, holder: str, uid: int) -> Iterator[Claim]:
-        """`holder`: the method, "Verify". Raises `BusyError` at once if the claim is held, and `WithdrawnError` out of
-        the block if `cancel` ends it.
+        """Hold the claim while the block runs. `holder`: the method, such as "Verify".
+
+        Raises `BusyError` at once if the claim is held, and `WithdrawnError` out of the block if `cancel` ends it.
         """
         if self._current is not None:
-            raise BusyError(f"another {self._current.holder} is going on")
+            raise BusyError(f"another {self._current.holder} is in progress")
         claim = Claim(holder, uid, secrets.token_urlsafe(16), asyncio.current_task())
         self._current = claim
         try:
@@ -54,7 +55,7 @@ class Claims:
             self._current = None
 
     def cancel(self, reason: str) -> None:
-        """Ends what the holder does; the caller is told why."""
+        """Cancel the request that holds the claim; its caller gets `reason`."""
         if self._current is not None and self._current.task is not None:
             self._current.cancelled = reason
             self._current.task.cancel()

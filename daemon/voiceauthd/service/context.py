@@ -1,4 +1,4 @@
-"""What all methods share: who calls, whether they may, the engine, and changes of the store."""
+"""What all methods share: permission checks, the engine, the audit log, and changes of the store."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Result = TypeVar("Result")
 
 
 class Context:
-    """What a method may lean on. All of it runs in the event loop's thread, save what `change` is given."""
+    """The helpers of a method. Everything runs in the event loop's thread, except the work given to `change`."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -37,10 +37,11 @@ class Context:
         return self.state.access
 
     def require(self, call: Call, name: str | None = None, owner: int | None = None, holder: int | None = None) -> None:
-        """Raises `DeniedError` if the caller may not do this: reason `proof_needed` if a proof would help. Spends the
-        call's proof, if it takes one.
+        """Raise `DeniedError` if the caller may not do this, with the reason `proof_needed` if a proof would help. Uses
+        up the call's proof, if it needs one.
 
-        name   the profile that the call is about, for the log; `owner`: whose it is
+        name    the profile that the call is about, for the log
+        owner   the uid of its owner
         holder  the user who holds the claim that the call names
         """
         if self.access.allowed(call.peer, call.name, owner, holder=holder):
@@ -54,10 +55,10 @@ class Context:
         raise DeniedError(f"{call.name}{whose} is not allowed to {call.peer.user or call.peer.uid}")
 
     async def audit(self, call: Call, outcome: str | None = None, reason: str = "") -> None:
-        """Writes what came of a call to the audit log, before it is answered. Raises `StorageError`."""
+        """Write the outcome of a call to the audit log, before it is answered. Raises `StorageError`."""
         if outcome is not None:
             call.outcome, call.reason = outcome, reason
-        call.audited = True  # also if the caller vanishes meanwhile: the line comes to its end
+        call.audited = True  # even if the caller disconnects: the line is still written
         try:
             await self.state.auditor.record(call.name, call.outcome, call.reason, call.peer, call.about, call.detail)
         except StorageError:
@@ -65,11 +66,11 @@ class Context:
             raise
 
     async def engine(self) -> Engine:
-        """Waits until the daemon is ready. Raises why it will not be."""
+        """The engine, once the daemon is ready. Raises `ModelError` if it will not be."""
         return await self.state.ready()
 
     async def profile_for(self, call: Call) -> tuple[Engine, Profile]:
-        """The profile that the call names. Nobody learns of a profile that is not theirs whether it exists.
+        """The profile that the call names. Does not reveal to other users whether a profile exists.
 
         Raises `DeniedError`, `NotEnrolledError` and `StorageError`.
         """
@@ -85,11 +86,11 @@ class Context:
         return engine, profile
 
     async def require_own_voice(self, asked: str, profile: Profile) -> None:
-        """Raises `NotEnrolledError` and `StorageError` if `profile`, found by the name `asked`, may hold the voice of
-        another account than the one that its decision would open.
+        """Raise `NotEnrolledError` or `StorageError` if `profile`, found by the name `asked`, may hold the voice of a
+        different account than the one that its decision would open.
         """
         if asked != profile.name and await account(asked) is not None:
-            # Names are compared without case, accounts are not: `Anna` is another user than `anna`.
+            # Profile names ignore case, account names do not: `Anna` and `anna` are two users.
             raise NotEnrolledError(f"nobody is enrolled as {asked!r}, and {profile.name!r} is another account")
         uid = await account(profile.name)
         if uid is not None and owner_of(uid, profile.owner_uid) is None:
@@ -100,21 +101,21 @@ class Context:
             )
 
     async def require_same_account(self, asked: str, enrolled: str | None) -> None:
-        """Raises `StorageError`, reason `already_enrolled`, if what is to be written under the name `asked` would go
-        into the profile `enrolled`, found by that name, and so open another account.
+        """Raise `StorageError`, reason `already_enrolled`, if an enrolment under the name `asked` would be written into
+        the profile `enrolled`, which that name finds, and so open another account.
         """
         if enrolled not in (None, asked) and await account(asked) is not None:
             raise StorageError(f"{asked!r} is another account than {enrolled!r}, who is enrolled", "already_enrolled")
 
     def require_in_force(self, engine: Engine) -> None:
-        """Raises `WithdrawnError` if a reload has replaced `engine` since the call took it. To be asked once the claim
-        is held: from then on a reload that changes what is heard or compared cancels the claim.
+        """Raise `WithdrawnError` if a reload has replaced `engine` since the call began. Call it once the claim is
+        held: from then on a reload that changes audio or model cancels the claim.
         """
         if self.state.engine_now is not engine:
             raise WithdrawnError("the configuration was reloaded; try again")
 
     def rated(self, call: Call, engine: Engine, profile: Profile) -> Reply:
-        """Type Profile with its rating, as far as the caller may see it."""
+        """A reply of type Profile with its rating, as far as the caller may see it."""
         reply = rated_reply(profile, engine.embedder.threshold, scores=self.access.sees_scores(call.peer))
         if (seconds := self.state.lockout.locked_for(profile.name)) is not None:
             reply["locked_for"] = round(seconds, 1)
@@ -123,10 +124,10 @@ class Context:
     async def change(
         self, call: Call, work: Callable[Parameters, Result], *arguments: Parameters.args, **named: Parameters.kwargs
     ) -> Result:
-        """Changes the store, in a thread; what it then holds is what is compared with. Comes to its end even if the
-        caller has gone: what is on the disk, what is compared with and what the audit log tells must not differ.
+        """Change the store in a thread, and compare with its new content. Finishes even if the caller has disconnected:
+        the disk, the voices compared with and the audit log must agree.
 
-        Raises `StorageError` before anything is changed if the audit log could not be written and still cannot.
+        Raises `StorageError` before any change if the audit log cannot be written.
         """
         await self.state.auditor.require_working(call.name, call.peer, call.about)
 
@@ -143,7 +144,7 @@ class Context:
                 await self._tell_done(call)
             return result
 
-        call.audited = True  # by the change, which also goes on when the call is cancelled
+        call.audited = True  # by the change, which goes on when the call is cancelled
         task = asyncio.create_task(change())
         self._changes.add(task)
         task.add_done_callback(self._changes.discard)
@@ -152,17 +153,17 @@ class Context:
     async def _tell_done(self, call: Call) -> None:
         try:
             await self.audit(call, "done")
-        except StorageError as problem:  # what is done is done
+        except StorageError as problem:  # the change has been made; only its line is missing
             log.error("%s of %r is not in the audit log: %s", call.name, call.about, problem)
 
     async def settle(self, seconds: float) -> None:
-        """Waits until no change goes on, `seconds` at most."""
+        """Wait until no change is running, at most `seconds`."""
         if self._changes:
             await asyncio.wait(self._changes, timeout=seconds)
 
 
 def enrolled_name(store: ProfileStore, name: str) -> str | None:
-    """The name, of a usable or a refused profile, that is taken for `name`; None for nobody."""
+    """The name of the usable or refused profile that `name` finds; None if there is none."""
     try:
         return store.get(name).name
     except NotEnrolledError:
@@ -173,14 +174,14 @@ def enrolled_name(store: ProfileStore, name: str) -> str | None:
 
 
 async def account(name: str) -> int | None:
-    """The user of this machine who has that very name, letter by letter, if there is one."""
+    """The uid of the account with exactly this name, if there is one."""
     return await asyncio.to_thread(find_account, name)
 
 
 def find_account(name: str) -> int | None:
-    """What `account` says. May ask the user database of the network: not for the event loop's thread."""
+    """What `account` returns. May ask a network's user database, so it must not run in the event loop's thread."""
     try:
         entry = pwd.getpwnam(name)
     except (KeyError, ValueError):
         return None
-    return entry.pw_uid if entry.pw_name == name else None  # some user databases find `Anna` as `anna`
+    return entry.pw_uid if entry.pw_name == name else None  # some user databases find `anna` for `Anna`

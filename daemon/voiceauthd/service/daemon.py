@@ -75,12 +75,12 @@ class Daemon:
         self._reloads: set[asyncio.Task[Any]] = set()
         self._stop = asyncio.Event()
         self._loop = asyncio.get_running_loop()
-        self._hub = EventBus(self._loop, config.socket.events_queued)
+        self._bus = EventBus(self._loop, config.socket.events_queued)
         folder = state_folder(config)
         audit = AuditLog(folder / "audit", config.audit.size * 1024, config.audit.files)
         lockout = Lockout(folder / "lockout.json", config.lockout)
         self._state = State(config, Access.from_config(config.access), lockout, Auditor(audit))
-        self._methods = Methods(self._state, self._hub, self.reload)
+        self._methods = Methods(self._state, self._bus, self.reload)
         self._server = Server(config.socket, self._methods.handle)
         self._state.connections = lambda: self._server.connections
 
@@ -141,7 +141,7 @@ class Daemon:
     async def _reload_without_model(self) -> list[str]:
         config, changed = self._read_again(self._config)
         access = Access.from_config(config.access)
-        engine = await in_thread(build_engine, config, self._hub.publish)
+        engine = await in_thread(build_engine, config, self._bus.publish)
         self._require_running()
         self._config = config
         self._start(config, access, engine)
@@ -154,7 +154,7 @@ class Daemon:
     async def _replace(self, old: Engine) -> list[str]:
         config, changed = self._read_again(old.config)
         access = Access.from_config(config.access)
-        engine = await in_thread(build_engine, config, self._hub.publish, old)
+        engine = await in_thread(build_engine, config, self._bus.publish, old)
         if engine.choice.config.name != old.choice.config.name and config.model.name == AUTO and old.store.all():
             # Chosen while nobody was enrolled; since then somebody has been.
             raise WithdrawnError("a voice was enrolled during the reload; reload again")
@@ -196,7 +196,7 @@ class Daemon:
 
     def _use(self, config: Config, access: Access, engine: Engine) -> None:
         self._state.use(config, access, engine)
-        self._hub.limit = config.socket.events_queued
+        self._bus.limit = config.socket.events_queued
         self._server.configure(config.socket)
         logging.getLogger("voiceauthd").setLevel(config.log.level.upper())
 
@@ -258,7 +258,7 @@ class Daemon:
         async with self._reloading:
             if self._state.engine_now is None:  # else a reload was faster
                 self._state.loading()
-                engine = await in_thread(build_engine, self._config, self._hub.publish)
+                engine = await in_thread(build_engine, self._config, self._bus.publish)
                 self._start(self._config, self._state.access, engine)
 
     async def _await_other_models(self, before: frozenset[tuple[str, int, int]]) -> None:
@@ -312,7 +312,7 @@ class Daemon:
 
     async def _follow(self, on_event: OnEvent) -> None:
         """Report every event, until a finite source ends."""
-        with self._hub.subscribe() as inbox:
+        with self._bus.subscribe() as inbox:
             self._state.live.need()
             async for event, _ in events(inbox, self._state):
                 on_event(event)

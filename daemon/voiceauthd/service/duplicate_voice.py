@@ -1,4 +1,4 @@
-"""One voice, one name: what is enrolled under another name is not enrolled again."""
+"""The check that a voice is not enrolled under two names."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from voiceauthd.errors import NotEnrolledError, StorageError
 from voiceauthd.profiles.document import check_model
 from voiceauthd.profiles.profile import Profile
 from voiceauthd.protocol.errors import VOICE_ENROLLED
-from voiceauthd.scoring.duplicates import enrolled_as
 from voiceauthd.scoring.policy import UNLOCK
+from voiceauthd.scoring.same_voice import enrolled_as
 from voiceauthd.scoring.similarity import make_gallery
 from voiceauthd.server.call import Call, CallError
 from voiceauthd.service.access import Access
@@ -19,9 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def require_new_voice(profile: Profile, engine: Engine, call: Call, access: Access) -> None:
-    """Answers VoiceEnrolled if this profile's voice has another name already, and `enroll.refuse_duplicates` is set.
+    """Raise `CallError` (VoiceEnrolled) if this voice is enrolled under another name and that is not allowed.
 
-    The other name is told only to who may see that profile. Raises `StorageError`, reason `wrong_model`.
+    The error contains the other name only if the caller may see that profile. Raises `StorageError`, reason
+    `wrong_model`.
     """
     if not engine.config.enroll.refuse_duplicates:
         return
@@ -37,12 +38,12 @@ def require_new_voice(profile: Profile, engine: Engine, call: Call, access: Acce
             "delete it first; with `enroll.refuse_duplicates: false` one voice may have several names"
         )
         raise CallError(VOICE_ENROLLED, {"name": other, "detail": detail})
-    detail = "this voice is already enrolled under another name: ask who looks after this machine"
+    detail = "this voice is already enrolled under another name; ask the administrator of this machine"
     raise CallError(VOICE_ENROLLED, {"detail": detail})
 
 
 def _sees(name: str, engine: Engine, call: Call, access: Access) -> bool:
     try:
         return access.sees_profile(call.peer, name, engine.store.get(name).owner_uid)
-    except (NotEnrolledError, StorageError):  # gone meanwhile
+    except (NotEnrolledError, StorageError):  # deleted or damaged since the comparison
         return access.sees_profile(call.peer, name, None)

@@ -1,4 +1,4 @@
-"""Enroll: takes from the microphone, or from recordings that come through SendAudio, become a profile."""
+"""Enrolment: turning takes from the microphone, or recordings sent with SendAudio, into a profile."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from voiceauthd.audio.block import RATE, Block, Samples
+from voiceauthd.audio.pcm import from_pcm16
 from voiceauthd.config.schema import Config
 from voiceauthd.errors import AudioError
 from voiceauthd.pipeline.events import SourceChanged, SourceState
@@ -28,47 +29,46 @@ from voiceauthd.service.threads import in_thread
 from voiceauthd.speech.segmenter import Segmenter
 from voiceauthd.speech.window import SpeechBegan, SpeechEnded
 
-FULL_SCALE_16_BIT = 32768.0
 MAX_PIECE_BYTES = 32 * 1024
-"""Of PCM in one SendAudio: 1 s, and 43 KiB in base64, which a message of 64 KiB holds."""
+"""Bytes of PCM in one SendAudio: 1 s, and 43 KiB in base64, which fits into a message of 64 KiB."""
 
-MAX_RECORDING = 300
-"""Seconds of one recording. Nobody needs more to enrol, and memory is bounded."""
+MAX_RECORDING_SECONDS = 300
+"""Length of one recording. Nobody needs more to enrol, and memory stays bounded."""
 
-LONG_TAKE = 6
-"""Windows after which a take is judged although the person still speaks: somebody who reads aloud wants to see the bar
-move."""
+MAX_TAKE_WINDOWS = 6
+"""Windows after which a take is judged although the person is still speaking, so that the progress bar moves while
+somebody reads aloud."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Piece:
-    """What one SendAudio brought. `end`: "take", "all" or None."""
+    """The content of one SendAudio. `end`: "take", "all" or None."""
 
     samples: Samples
     end: str | None
 
 
 class Upload:
-    """The way from SendAudio to the enrolment that it belongs to. A full one makes the sender wait."""
+    """The queue from SendAudio to the enrolment that it belongs to. When it is full the sender waits."""
 
     def __init__(self) -> None:
         self._pieces: asyncio.Queue[Piece] = asyncio.Queue(maxsize=32)
         self._closed = False
 
     async def put(self, pcm: str, end: str | None) -> None:
-        """Raises `MismatchError` for what is not base64 of 16-bit PCM, or too long, and once nobody takes it."""
+        """Add a piece. Raises `MismatchError` if it is not base64 of 16-bit PCM or too long, or after `close`."""
         await self._pieces.put(Piece(decode_pcm(pcm), end))
         if self._closed:
             raise no_such_claim()
 
     def close(self) -> None:
-        """Nobody takes any more: whoever waits for room is told so."""
+        """Reject what is sent from now on, and the senders that wait for room."""
         self._closed = True
-        while not self._pieces.empty():  # each place that is freed wakes one who waits
+        while not self._pieces.empty():  # each place that is freed wakes one waiting sender
             self._pieces.get_nowait()
 
     async def recording(self, deadline: float) -> tuple[Samples, bool]:
-        """One whole recording, and whether it was the last. Raises `AudioError` (`timeout`, `too_long`)."""
+        """Return one whole recording, and whether it is the last. Raises `AudioError` (`timeout`, `too_long`)."""
         samples: list[Samples] = []
         length = 0
         while True:
@@ -76,34 +76,33 @@ class Upload:
                 async with asyncio.timeout_at(deadline):
                     piece = await self._pieces.get()
             except TimeoutError:
-                raise AudioError("the recordings did not come in time", "timeout") from None
+                raise AudioError("the recordings did not arrive in time", "timeout") from None
             length += len(piece.samples)
-            if length > MAX_RECORDING * RATE:
-                raise AudioError(f"a recording is longer than {MAX_RECORDING} s; cut it", "too_long")
+            if length > MAX_RECORDING_SECONDS * RATE:
+                raise AudioError(f"a recording is longer than {MAX_RECORDING_SECONDS} s; cut it", "too_long")
             samples.append(piece.samples)
             if piece.end is not None:
                 return np.concatenate(samples), piece.end == "all"
 
 
 def decode_pcm(pcm: str) -> Samples:
-    """Base64 of mono 16 kHz signed 16-bit little-endian PCM to samples in ±1. Raises `MismatchError`."""
+    """Decode base64 of mono 16 kHz signed 16-bit little-endian PCM to samples in ±1. Raises `MismatchError`."""
     try:
         raw = base64.b64decode(pcm, validate=True)
     except (binascii.Error, ValueError):
         raise MismatchError("pcm", "not base64") from None
     if len(raw) > MAX_PIECE_BYTES or len(raw) % 2:
         raise MismatchError("pcm", f"must hold whole 16-bit samples, {MAX_PIECE_BYTES} bytes at most, not {len(raw)}")
-    samples: Samples = np.frombuffer(raw, dtype="<i2").astype(np.float32) / np.float32(FULL_SCALE_16_BIT)
-    return samples
+    return from_pcm16(raw)
 
 
 def no_such_claim() -> MismatchError:
-    """The error for a piece of a recording that nobody waits for."""
+    """Return the error for audio sent with a claim that is not valid."""
     return MismatchError("claim", "no enrolment waits for recordings under this claim")
 
 
 class Session:
-    """One enrolment as its caller sees it."""
+    """One Enroll call: collects takes, adds them to the enrolment, and reports each verdict to the caller."""
 
     def __init__(self, call: Call, enrolment: Enrolment, config: Config) -> None:
         self._call = call
@@ -113,24 +112,24 @@ class Session:
         longest = config.enroll.timeout
         self._seconds = longest if timeout is None else min(timeout, longest)
 
-    async def from_microphone(self, ear: RequestAudio) -> None:
-        """Takes utterance after utterance until there is enough speech, or the time is over."""
-        await ear.ready()
-        await self._tell("listening")
+    async def from_microphone(self, audio: RequestAudio) -> None:
+        """Take one utterance after another until there is enough speech, or the time is up."""
+        await audio.ready()
+        await self._reply("listening")
         deadline = asyncio.get_running_loop().time() + self._seconds
         take: list[ScoredWindow | RefusedWindow] = []
-        judged = 0  # the utterance that was judged last, perhaps in part
+        judged = 0  # the last utterance of which at least a part was judged
         while not self._enrolment.complete:
-            sound = await ear.hear(deadline)
-            over = sound is None or (isinstance(sound, SourceChanged) and sound.state is SourceState.ENDED)
-            if isinstance(sound, SpeechBegan):
-                await self._tell("speech")
-            elif isinstance(sound, ScoredWindow | RefusedWindow):
-                take.append(sound)
-            ended = isinstance(sound, SpeechEnded)
-            if isinstance(sound, SpeechEnded) and not take and sound.utterance != judged:
+            event = await audio.next_event(deadline)
+            over = event is None or (isinstance(event, SourceChanged) and event.state is SourceState.ENDED)
+            if isinstance(event, SpeechBegan):
+                await self._reply("speech")
+            elif isinstance(event, ScoredWindow | RefusedWindow):
+                take.append(event)
+            ended = isinstance(event, SpeechEnded)
+            if isinstance(event, SpeechEnded) and not take and event.utterance != judged:
                 await self._judge([])
-            elif take and (over or ended or len(take) >= LONG_TAKE):
+            elif take and (over or ended or len(take) >= MAX_TAKE_WINDOWS):
                 judged = take[-1].window.utterance
                 await self._judge(take)
                 take = []
@@ -138,45 +137,45 @@ class Session:
                 return
 
     async def from_recordings(self, upload: Upload, claim: str, recogniser: Recogniser) -> None:
-        """Takes recording after recording until the last, even when there is enough speech before."""
-        await self._tell("listening", claim=claim)
+        """Take all recordings up to the last one, even if there is enough speech before it."""
+        await self._reply("listening", claim=claim)
         segmenter = await in_thread(Segmenter, self._config.speech)
         deadline = asyncio.get_running_loop().time() + self._seconds
-        heard = 0  # samples in all recordings so far: one follows the other, as from one source
+        position = 0  # samples in all recordings so far: they are treated as consecutive audio of one source
         last = False
-        gone = threading.Event()
+        cancelled = threading.Event()
         try:
             while not last:
                 samples, last = await upload.recording(deadline)
                 if last and not len(samples):
                     return
-                block = Block(samples, start=heard, captured=time.monotonic())
-                heard += len(samples)
-                await self._judge(await in_thread(_recognise, block, segmenter, recogniser, gone))
+                block = Block(samples, start=position, captured=time.monotonic())
+                position += len(samples)
+                await self._judge(await in_thread(_recognise, block, segmenter, recogniser, cancelled))
         finally:
-            gone.set()
+            cancelled.set()
 
     async def _judge(self, take: Sequence[ScoredWindow | RefusedWindow]) -> None:
-        """By what of it passed the gate; by why nothing did, if nothing did."""
-        heard = [result for result in take if isinstance(result, ScoredWindow)]
+        """Add the windows of a take that passed the gate; if none did, refuse it for their most common reason."""
+        scored = [result for result in take if isinstance(result, ScoredWindow)]
         refused = [result for result in take if isinstance(result, RefusedWindow)]
-        if refused and not heard:
+        if refused and not scored:
             reason = Counter(result.reason for result in refused).most_common(1)[0][0]
             window = next(result.window for result in refused if result.reason == reason)
             verdict = self._enrolment.refuse(reason, window.quality)
         else:
-            spoilt = [result.reason for result in refused]
-            verdict = self._enrolment.take([one.window for one in heard], [one.embedding for one in heard], spoilt)
-        await self._tell("take", verdict=verdict)
+            reasons = [result.reason for result in refused]
+            verdict = self._enrolment.take([one.window for one in scored], [one.embedding for one in scored], reasons)
+        await self._reply("take", verdict=verdict)
 
-    async def _tell(self, state: str, *, verdict: TakeVerdict | None = None, claim: str | None = None) -> None:
+    async def _reply(self, state: str, *, verdict: TakeVerdict | None = None, claim: str | None = None) -> None:
         await self._call.reply(enrolment_reply(self._enrolment, state, verdict, claim), continues=True)
 
 
 def enrolment_reply(
     enrolment: Enrolment, state: str, verdict: TakeVerdict | None = None, claim: str | None = None
 ) -> Reply:
-    """How far an enrolment is."""
+    """Return the reply that describes the progress of an enrolment."""
     reply: Reply = {
         "state": state,
         "exemplars": enrolment.exemplars,
@@ -198,15 +197,16 @@ def enrolment_reply(
 
 
 def _recognise(
-    block: Block, segmenter: Segmenter, recogniser: Recogniser, gone: threading.Event
+    block: Block, segmenter: Segmenter, recogniser: Recogniser, cancelled: threading.Event
 ) -> list[ScoredWindow | RefusedWindow]:
-    """What is heard in a recording, and what did not pass the gate, until `gone` is set. For a thread of its own.
+    """Return the scored and the refused windows of a recording, up to the moment `cancelled` is set.
 
-    Window by window: the worker thread shares the model, and must not wait for a whole recording.
+    Blocking. Works window by window, because the worker thread shares the model and must not wait for a whole
+    recording.
     """
     take: list[ScoredWindow | RefusedWindow] = []
     for result in follow([block], segmenter, recogniser):
-        if gone.is_set():
+        if cancelled.is_set():
             break
         if isinstance(result, ScoredWindow | RefusedWindow):
             take.append(result)

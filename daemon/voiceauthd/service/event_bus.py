@@ -1,4 +1,4 @@
-"""From the pipeline's threads to whoever listens: each subscriber has an inbox of its own, bounded.
+"""The event bus from the pipeline's threads to the subscribers, each of which has its own bounded inbox.
 
 The threads never wait for a subscriber, and no subscriber waits for another.
 """
@@ -16,15 +16,15 @@ Inbox = EventQueue[PipelineEvent]
 
 
 class EventBus:
-    """Hands every event to every inbox, in the event loop's thread."""
+    """Delivers every event to every inbox, in the event loop's thread."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, limit: int) -> None:
         self._loop = loop
-        self.limit = limit  # events that wait for a subscriber, of those that subscribe from now on
+        self.limit = limit  # events that may wait in an inbox; for subscriptions from now on
         self._inboxes: set[Inbox] = set()
 
     def publish(self, event: PipelineEvent) -> None:
-        """From any thread. Does nothing once the loop has closed: there is nobody left to tell."""
+        """Deliver `event` to all subscribers; may be called from any thread. Does nothing once the loop has closed."""
         try:
             self._loop.call_soon_threadsafe(self._deliver, event)
         except RuntimeError:
@@ -33,7 +33,7 @@ class EventBus:
 
     @contextmanager
     def subscribe(self) -> Iterator[Inbox]:
-        """An inbox that is filled until the block ends."""
+        """Provide an inbox that receives events until the block ends."""
         inbox: Inbox = EventQueue(self.limit)
         self._inboxes.add(inbox)
         try:

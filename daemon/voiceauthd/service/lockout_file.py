@@ -1,7 +1,7 @@
-"""What the lockout keeps on the disk, and the clocks that it counts by.
+"""The lockout's file, and the clocks that it uses.
 
-Within one boot only the time since the boot counts, which nobody can set and which goes on while the machine sleeps.
-Over a reboot there is nothing but the wall clock: where that has gone back, everything counts as if it were of now.
+Within one boot only the time since the boot counts, which nobody can set and which continues while the machine sleeps.
+Across a reboot only the wall clock is available; if it has gone back, everything counts as if it had just happened.
 """
 
 from __future__ import annotations
@@ -16,55 +16,55 @@ from pathlib import Path
 import msgspec
 
 from voiceauthd.errors import StorageError
-from voiceauthd.profiles.folder import Kind, locked_folder, read_file, write_file
+from voiceauthd.profiles.folder import FolderKind, locked_folder, read_file, write_file
 
 FORMAT = "voiceauthd-lockout 1"
 
-MOST_VOICES = 1_000
-"""Names with failures or a lock. Only an enrolled voice is compared, so this is more than there are."""
+MAX_VOICES = 1_000
+"""Names with failures or a lock. Only enrolled voices are compared, so this is more than there are."""
 
-MOST_BYTES = 8 * 2**20
-"""Of the file: `MOST_VOICES` with 100 failures each (the most that `lockout.failures` can be) are a third of it."""
+MAX_BYTES = 8 * 2**20
+"""Size of the file: `MAX_VOICES` with 100 failures each (the maximum of `lockout.failures`) are a third of it."""
 
-FOLDER = Kind("state folder", "state", None, ".voiceauthd-lockout-", root=True)
+FOLDER = FolderKind("state folder", "state", None, ".voiceauthd-lockout-", root_may_own=True)
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 class Failure(msgspec.Struct, frozen=True, array_like=True):
-    """When, and the false-accept rate that the verification aimed at: the strictness of its policy."""
+    """When a verification failed, and the false-accept rate that it aimed at: the strictness of its policy."""
 
     at: float
     rate: float
 
 
 class VoiceRecord(msgspec.Struct, forbid_unknown_fields=True):
-    """What is held against one name. `locked`: since when, if it is."""
+    """The failures and the lock of one name. `locked`: when the lock began, if there is one."""
 
     failures: list[Failure] = []
     locked: float | None = None
 
 
-class Everybody(msgspec.Struct, forbid_unknown_fields=True):
-    """A lock of all voices but these."""
+class AllVoicesLock(msgspec.Struct, forbid_unknown_fields=True):
+    """A lock of all voices except those in `but`."""
 
     since: float
     but: list[str] = []
 
 
-class Book(msgspec.Struct, forbid_unknown_fields=True):
-    """Everything, as it is in the file. Voices are by the key of their name; times are on the clock of `uptime`.
+class Records(msgspec.Struct, forbid_unknown_fields=True):
+    """The content of the file. Voices are indexed by `name_key` of their name; times are in seconds of `uptime`.
 
-    boot    which boot `uptime` is of; "" if the kernel does not say
-    uptime  seconds since that boot, when this was written
-    time    seconds since 1970, by the wall clock, when this was written
+    boot    the id of the boot that `uptime` refers to; "" if the kernel does not provide it
+    uptime  seconds since that boot, when the file was written
+    time    seconds since 1970, by the wall clock, when the file was written
     """
 
     format: str = FORMAT
     boot: str = ""
     uptime: float = 0.0
     time: float = 0.0
-    everybody: Everybody | None = None
+    everybody: AllVoicesLock | None = None
     voices: dict[str, VoiceRecord] = {}
 
 
@@ -76,47 +76,47 @@ class Clock:
 
     @classmethod
     def of_this_machine(cls) -> Clock:
-        """`boot` is "" where /proc does not show it; each start then counts as a reboot."""
+        """Read the boot id. Without it in /proc `boot` is "", and each start counts as a reboot."""
         try:
             return cls(BOOT_ID.read_text(encoding="ascii").strip())
         except (OSError, ValueError):
             return cls("")
 
     def uptime(self) -> float:
-        """Seconds since the boot, with those that the machine slept."""
+        """Return the seconds since the boot, including suspend."""
         return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def wall(self) -> float:
-        """Seconds since 1970, as far as the machine knows."""
+        """Return the seconds since 1970 by the wall clock."""
         return time.time()
 
 
-def load_book(file: Path, clock: Clock) -> Book | None:
-    """What was kept, with its times on the clock of today; None if nothing was.
+def load_records(file: Path, clock: Clock) -> Records | None:
+    """Return the content of the file, with its times converted to the current uptime; None if there is no file.
 
-    Raises `StorageError` if it cannot be read, may have been written by somebody else, or makes no sense.
+    Raises `StorageError` if it cannot be read, may have been written by another user, or is not valid.
     """
     with locked_folder(file.parent, FOLDER) as folder:
         try:
-            data = read_file(folder, file.name, MOST_BYTES)
+            data = read_file(folder, file.name, MAX_BYTES)
         except StorageError as problem:
             if isinstance(problem.__cause__, FileNotFoundError):
                 return None
             raise
-    return _carried(_decode(data, file), clock)
+    return _rebased(_decode(data, file), clock)
 
 
-def save_book(file: Path, data: bytes) -> None:
-    """Returns when it is on the disk. Raises `StorageError`; what was there before is then unchanged."""
+def save_records(file: Path, data: bytes) -> None:
+    """Write the file, and return when it is on the disk. On `StorageError` the old file is unchanged."""
     with locked_folder(file.parent, FOLDER) as folder:
         write_file(folder, file.name, data, FOLDER)
 
 
 def set_aside(file: Path) -> Path:
-    """Keeps a damaged file under another name as well, in the place of one that was kept before. Returns its path.
+    """Keep a damaged file under a second name, replacing an earlier one. Return its path. Raises `StorageError`.
 
-    As a second name, and not moved: whoever is killed before a good one is written finds it damaged again, and not
-    gone. What cannot have two names, such as a folder, is moved. Raises `StorageError`.
+    The file is linked, not moved: if the daemon is killed before a new file is written, the next start must find the
+    damaged one, not none. Something that cannot be linked, such as a folder, is moved.
     """
     kept = f"{file.name}.damaged"
     with locked_folder(file.parent, FOLDER) as folder:
@@ -132,36 +132,36 @@ def set_aside(file: Path) -> Path:
     return file.with_name(kept)
 
 
-def _decode(data: bytes, file: Path) -> Book:
+def _decode(data: bytes, file: Path) -> Records:
     try:
-        book = msgspec.json.decode(data, type=Book)
+        records = msgspec.json.decode(data, type=Records)
     except (ValueError, RecursionError) as error:
-        raise StorageError(f"{file} is no lockout file ({error})", "torn") from error
-    if book.format != FORMAT:
-        raise StorageError(f"{file} is of another version ({book.format[:40]!r})", "wrong_format")
-    times = [book.uptime, book.time]
-    for voice in book.voices.values():
+        raise StorageError(f"{file} is not a lockout file ({error})", "torn") from error
+    if records.format != FORMAT:
+        raise StorageError(f"{file} has another version ({records.format[:40]!r})", "wrong_format")
+    times = [records.uptime, records.time]
+    for voice in records.voices.values():
         times += [value for failure in voice.failures for value in (failure.at, failure.rate)]
         times += [] if voice.locked is None else [voice.locked]
-    times += [] if book.everybody is None else [book.everybody.since]
+    times += [] if records.everybody is None else [records.everybody.since]
     if not all(map(math.isfinite, times)):
-        raise StorageError(f"{file} has times that are no numbers", "torn")
-    return book
+        raise StorageError(f"{file} has times that are not finite numbers", "torn")
+    return records
 
 
-def _carried(book: Book, clock: Clock) -> Book:
-    """The same with its times on today's clock. None is in the future."""
-    now, gone = clock.uptime(), clock.wall() - book.time
-    same_boot = clock.boot != "" and clock.boot == book.boot
+def _rebased(records: Records, clock: Clock) -> Records:
+    """Convert all times to the current uptime, none of them in the future. Changes and returns `records`."""
+    now, elapsed = clock.uptime(), clock.wall() - records.time
+    same_boot = clock.boot != "" and clock.boot == records.boot
 
-    def carried(then: float) -> float:
+    def rebased(then: float) -> float:
         if same_boot:
             return min(then, now)
-        return now if gone < 0.0 else now - max(0.0, book.uptime - then) - gone
+        return now if elapsed < 0.0 else now - max(0.0, records.uptime - then) - elapsed
 
-    for voice in book.voices.values():
-        voice.failures = [Failure(carried(failure.at), failure.rate) for failure in voice.failures]
-        voice.locked = None if voice.locked is None else carried(voice.locked)
-    if book.everybody is not None:
-        book.everybody.since = carried(book.everybody.since)
-    return book
+    for voice in records.voices.values():
+        voice.failures = [Failure(rebased(failure.at), failure.rate) for failure in voice.failures]
+        voice.locked = None if voice.locked is None else rebased(voice.locked)
+    if records.everybody is not None:
+        records.everybody.since = rebased(records.everybody.since)
+    return records

@@ -28,7 +28,7 @@ class JournalFormatter(logging.Formatter):
 
 def configure_logging(level: str, stream: TextIO | None = None) -> None:
     """Send this process's log to `stream` (default: standard error). `level` holds for voiceauthd's own messages, and
-    other packages are heard from warnings on."""
+    other packages log warnings and errors."""
     stream = sys.stderr if stream is None else stream
     handler = logging.StreamHandler(stream)
     if is_journal(stream):

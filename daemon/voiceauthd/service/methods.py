@@ -1,8 +1,7 @@
-"""The methods of the interface, one function each: who may call it, what it does, what it answers. Those about profiles
-that are there are in profiles.py.
+"""The methods of the interface, one function each; those about existing profiles are in profile_methods.py.
 
-The server has checked the parameters against the interface file before a call comes here. A method raises what is
-wrong as a `VoiceauthError`; the server says it in the protocol's words.
+The server has already checked the parameters against the interface file. A method reports a problem by raising a
+`VoiceauthError`, which the server translates into an error of the protocol.
 """
 
 from __future__ import annotations
@@ -48,11 +47,11 @@ CAPABILITIES = ("verify", "identify", "enroll", "monitor", "profiles", "reload")
 
 
 class Methods:
-    """Answers calls. All of it runs in the event loop's thread, save what writes to the disk or runs the model."""
+    """Answers calls, in the event loop's thread; only writing to the disk and running the model use other threads."""
 
-    def __init__(self, state: State, hub: EventBus, reload: Callable[[], Awaitable[list[str]]]) -> None:
+    def __init__(self, state: State, bus: EventBus, reload: Callable[[], Awaitable[list[str]]]) -> None:
         self._state = state
-        self._hub = hub
+        self._bus = bus
         self._reload = reload
         self._claims: Claims = state.claims
         self._upload: Upload | None = None
@@ -71,22 +70,22 @@ class Methods:
         }
 
     async def handle(self, call: Call) -> None:
-        """The one door: counts the call, has it answered, and tells the audit log what came of it.
+        """Answer a call: the single entry point, which applies the rate limits and audits the outcome.
 
-        Whether the caller may do this is decided where it is known which profile it is about.
+        Access rights are checked by the methods, which know which profile the call is about.
         """
         try:
-            if self._context.access.is_counted(call.peer) and not self._is_awaited(call):
+            if self._context.access.is_counted(call.peer) and not self._belongs_to_enrolment(call):
                 self._state.rates.require(call.peer.uid, call.name, self._state.config.socket)
             await self._table[call.name](call)
         except BaseException as problem:
             call.outcome, call.reason = failed_outcome(problem)
             raise
         finally:
-            self._tell(call)
+            self._note_outcome(call)
 
-    def _is_awaited(self, call: Call) -> bool:
-        """Whether this is sound for the enrolment of its sender, which bounds it: one at a time, for so long."""
+    def _belongs_to_enrolment(self, call: Call) -> bool:
+        """Return whether this is audio for the sender's own enrolment, which has limits of its own."""
         claim = self._claims.current
         return (
             call.name == "SendAudio"
@@ -95,15 +94,15 @@ class Methods:
         )
 
     async def settle(self, seconds: float) -> None:
-        """Waits until no change of the store goes on, `seconds` at most."""
+        """Wait until no change of the store is in progress, at most `seconds`."""
         await self._context.settle(seconds)
 
-    def _tell(self, call: Call) -> None:
+    def _note_outcome(self, call: Call) -> None:
         if not call.audited and (call.name in AUDITED or call.outcome == "denied"):
             auditor = self._state.auditor
             auditor.note(call.name, call.outcome, call.reason, call.peer, call.about, call.detail)
 
-    # What the daemon is
+    # Information about the daemon
 
     async def _info(self, call: Call) -> None:
         self._context.require(call)
@@ -140,7 +139,7 @@ class Methods:
         require_provable(uid)
         call.detail = f"uid {uid}"
         await self._context.audit(call)
-        proof, expires = self._state.proofs.give(uid)
+        proof, expires = self._state.proofs.issue(uid)
         await call.reply({"proof": proof, "expires": expires})
 
     # Listening
@@ -152,31 +151,35 @@ class Methods:
         policy = engine.policies[call.parameters.get("policy") or UNLOCK]
         call.about, call.detail = profile.name, policy.name
         require_usable(policy)
-        self._state.lockout.require_open(profile.name)
+        self._state.lockout.require_unlocked(profile.name)
         verification = Verification(profile.name, engine.recogniser.compare, policy.rule, config.verify)
         with self._claims.take(call.name, call.peer.uid):
             self._context.require_in_force(engine)
-            self._state.nonces.use(call.parameters.get("nonce"))  # a call that was refused before may be made again
-            with listen(self._state, self._hub) as ear:
-                decision = await deciding.follow(call, ear, verification, config, {"name": call.parameters["name"]})
-            decision = await self._settled(call, profile.name, decision, policy)
+            self._state.nonces.use(call.parameters.get("nonce"))  # last, so that a refused call can be repeated with it
+            with listen(self._state, self._bus) as audio:
+                fixed = {"name": call.parameters["name"]}
+                decision = await deciding.listen_until_decided(call, audio, verification, config, fixed)
+            decision = await self._recorded(call, profile.name, decision, policy)
         ending = f"{decision.outcome.value}, {decision.reason}"
         log.info("verify %r by %s for %s: %s", profile.name, policy.name, call.peer, ending)
         await call.reply(deciding.verified_reply(call, decision, verification, config, scores=scores))
 
-    async def _settled(self, call: Call, name: str, decision: Decision, policy: Policy) -> Decision:
-        """The decision, once the lockout and the audit log have it. What cannot be told of accepts nobody."""
+    async def _recorded(self, call: Call, name: str, decision: Decision, policy: Policy) -> Decision:
+        """Record the decision in the lockout and the audit log, and return it.
+
+        An accept that cannot be audited becomes inconclusive.
+        """
         accepted = decision.outcome is Outcome.ACCEPT
-        judged = functools.partial(
-            self._state.lockout.judged,
+        record = functools.partial(
+            self._state.lockout.record_decision,
             name,
             decision.reason,
             accepted=accepted,
             false_accepts=policy.false_accepts,
         )
-        await asyncio.shield(asyncio.to_thread(judged))  # what was decided counts, even if the caller has gone
+        await asyncio.shield(asyncio.to_thread(record))  # a decision counts even if the caller has disconnected
         if accepted:
-            self._state.lockout.require_open(name)
+            self._state.lockout.require_unlocked(name)
         try:
             await self._context.audit(call, decision.outcome.value, decision.reason)
         except StorageError as problem:
@@ -192,8 +195,8 @@ class Methods:
         config, scores = engine.config, self._context.access.sees_scores(call.peer)
         recogniser = engine.recogniser
         identification = Identification(recogniser.compare, recogniser.rule, config.verify)
-        with self._claims.take(call.name, call.peer.uid), listen(self._state, self._hub) as ear:
-            identified = await deciding.follow(call, ear, identification, config, {})
+        with self._claims.take(call.name, call.peer.uid), listen(self._state, self._bus) as audio:
+            identified = await deciding.listen_until_decided(call, audio, identification, config, {})
         call.outcome, call.reason = identified.recognition.value, identified.reason
         call.about = identified.identity
         log.info("identify for %s: %s, %s", call.peer, identified.recognition.value, identified.reason)
@@ -204,11 +207,11 @@ class Methods:
         engine = await self._context.engine()
         self._state.monitors += 1
         try:
-            with self._hub.subscribe() as inbox:
+            with self._bus.subscribe() as inbox:
                 engine.live.need()
                 try:
                     async for event, last in events(inbox, self._state):
-                        self._context.require(call)  # a reload may have taken the right away
+                        self._context.require(call)  # a reload may have revoked the right
                         await call.reply({"event": event}, continues=not last)
                 finally:
                     self._state.live.release()
@@ -221,10 +224,10 @@ class Methods:
         name = check_name(call.parameters["name"])
         condition = _condition(call)
         engine = await self._context.engine()
-        taken = enrolled_name(engine.store, name)
-        owner_uid = await account(taken or name)
-        existing = self._existing(call, engine, taken or name, owner_uid)
-        await self._context.require_same_account(call.parameters["name"], taken)
+        existing_name = enrolled_name(engine.store, name)
+        owner_uid = await account(existing_name or name)
+        existing = self._existing(call, engine, existing_name or name, owner_uid)
+        await self._context.require_same_account(call.parameters["name"], existing_name)
         enrolment = Enrolment(
             name,
             engine.embedder.model,
@@ -240,8 +243,8 @@ class Methods:
         with self._claims.take(call.name, call.peer.uid) as claim:
             self._context.require_in_force(engine)
             if (call.parameters.get("source") or "microphone") == "microphone":
-                with listen(self._state, self._hub) as ear:
-                    await session.from_microphone(ear)
+                with listen(self._state, self._bus) as audio:
+                    await session.from_microphone(audio)
             else:
                 self._upload = upload = Upload()
                 try:
@@ -251,22 +254,22 @@ class Methods:
                     upload.close()
             profile, store = enrolment.finish(), engine.store
             require_new_voice(profile, engine, call, self._context.access)
-            # What was deleted meanwhile is not brought back by adding to it.
+            # ADD must not restore a profile that was deleted during the enrolment, hence `replace` and not `put`.
             write = {EnrolMode.NEW: store.add, EnrolMode.ADD: store.replace, EnrolMode.REPLACE: store.put}
-            if taken is None:  # and what came meanwhile was never the caller's to replace
+            if existing_name is None:  # REPLACE must not overwrite a profile that was made during the enrolment
                 write[EnrolMode.REPLACE] = store.add
             written = await self._context.change(call, write[enrolment.mode], profile)
         log.info("enrolled %r for %s: %s", written.name, call.peer, enrolment.summary())
         await call.reply(enrolment_reply(enrolment, "done") | {"profile": self._context.rated(call, engine, written)})
 
     def _existing(self, call: Call, engine: Engine, name: str, account_uid: int | None) -> Profile | None:
-        """The profile that is added to or replaced, once the caller may do that."""
+        """Return the profile to add to or replace, after checking that the caller may do that."""
         try:
             existing = engine.store.get(name)
         except NotEnrolledError:
             existing = None
         except StorageError:
-            # What cannot be used can be replaced, and nothing else: there is nothing to add to.
+            # A profile that cannot be used can only be replaced; adding to it is not possible.
             if call.parameters.get("mode") != EnrolMode.REPLACE:
                 self._context.require(call, name, account_uid)
                 raise

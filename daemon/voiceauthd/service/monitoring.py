@@ -1,4 +1,4 @@
-"""What is heard, as the stream of events that a monitor gets: each thing as it is heard, and who speaks now."""
+"""The event stream of Monitor: the pipeline's events as they happen, and who speaks now."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from voiceauthd.tracking.tracker import Label, Tracker
 
 
 async def events(inbox: Inbox, state: State) -> AsyncIterator[tuple[Reply, bool]]:
-    """Each event, type Event of the interface, and whether it is the last; a finite source has a last one.
+    """Yield each event (type Event of the interface), and whether it is the last, which only a finite source has.
 
-    `inbox` must have been subscribed before. Events are numbered from 0; the numbers of those that were dropped because
-    this subscriber was slow are left out, and a `dropped` event in their place tells how many.
+    Events are numbered from 0. If this subscriber was too slow, events are missing: their numbers are skipped, and a
+    `dropped` event says how many there were.
     """
     live = state.live
     sequence = 0
     yield {"kind": "started", "sequence": 0, "time": state.clock(), "detail": live.source.description}, False
-    if live.over:
+    if live.ended:
         event = event_reply(live.state, state.rule, 1)
         assert event is not None
         yield event, True
@@ -32,7 +32,7 @@ async def events(inbox: Inbox, state: State) -> AsyncIterator[tuple[Reply, bool]
     tracker = Tracker(state.rule, state.config.monitor)
     while True:
         try:
-            async with asyncio.timeout(_patience(tracker)):
+            async with asyncio.timeout(_until_expiry(tracker)):
                 item = await inbox.get()
         except TimeoutError:
             label = tracker.silence()
@@ -46,46 +46,50 @@ async def events(inbox: Inbox, state: State) -> AsyncIterator[tuple[Reply, bool]
         if dropped:
             sequence += dropped + 1
             yield _dropped(dropped, sequence, state), False
-            tracker.lost()
+            tracker.events_lost()
         tracker.rule, tracker.config = state.rule, state.config.monitor
         ended = isinstance(pipeline_event, SourceChanged) and pipeline_event.state is SourceState.ENDED
-        for told in _in_order(pipeline_event, _follow(tracker, pipeline_event)):
-            if isinstance(told, Label):
-                event = speaker_reply(told, state.rule, sequence + 1)
+        for outgoing in _in_order(pipeline_event, _track(tracker, pipeline_event)):
+            if isinstance(outgoing, Label):
+                event = speaker_reply(outgoing, state.rule, sequence + 1)
             else:
-                event = event_reply(told, state.rule, sequence + 1)
+                event = event_reply(outgoing, state.rule, sequence + 1)
             if event is not None:
                 sequence += 1
-                yield event, ended and told is pipeline_event
+                yield event, ended and outgoing is pipeline_event
         if ended:
             return
 
 
-def _patience(tracker: Tracker) -> float | None:
-    """Seconds until the label is withdrawn if nothing is heard; None: it is not."""
+def _until_expiry(tracker: Tracker) -> float | None:
+    """Return the seconds until the label expires if no speech follows; None if it does not expire."""
     return None if tracker.expires is None else max(0.0, tracker.expires - time.monotonic())
 
 
-def _follow(tracker: Tracker, pipeline_event: PipelineEvent) -> Label | None:
-    """The new label, if this brings one about."""
+def _track(tracker: Tracker, pipeline_event: PipelineEvent) -> Label | None:
+    """Return the new label, if this event changes it."""
     match pipeline_event:
         case ScoredWindow():
-            return tracker.hear(pipeline_event.window, pipeline_event.scores, pipeline_event.identified)
+            return tracker.add_scored(pipeline_event.window, pipeline_event.scores, pipeline_event.identified)
         case RefusedWindow() | FailedWindow():
-            return tracker.miss(pipeline_event.window)
+            return tracker.add_unscored(pipeline_event.window)
         case SpeechBegan():
-            return tracker.began(pipeline_event)
+            return tracker.speech_began(pipeline_event)
         case SpeechEnded():
-            return tracker.ended(pipeline_event)
+            return tracker.speech_ended(pipeline_event)
         case SourceChanged(state=SourceState.OPENING | SourceState.ENDED):
-            # A reload may have put another capture in place, which counts from the beginning. A source that is lost
-            # needs nothing: the utterance that was under way ends, and its end is told.
+            # After a reload there may be another capture thread, which counts utterances from the beginning. LOST needs
+            # nothing: the current utterance ends, and SpeechEnded follows.
             return tracker.restart()
     return None
 
 
 def _in_order(pipeline_event: PipelineEvent, label: Label | None) -> list[PipelineEvent | Label]:
-    """A label that ends a silence, or the stream, comes before what tells so; else it follows from what was heard."""
+    """Return the event and the label it caused in the order to send them.
+
+    The label comes first if it refers to the time before the event, which is so when speech begins or the source
+    changes.
+    """
     if label is None:
         return [pipeline_event]
     if isinstance(pipeline_event, SpeechBegan | SourceChanged):

@@ -1,4 +1,4 @@
-"""The methods about profiles that are there: list, show, rename, delete, export, import."""
+"""The methods about existing profiles: list, show, rename, delete, export, import, unlock, rekey."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 class ProfileMethods:
-    """Answers calls about profiles."""
+    """Answers calls about profiles; `table` maps each method to its handler."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -78,7 +78,7 @@ class ProfileMethods:
         try:
             _, profile = await self._context.profile_for(call)
             name = profile.name
-        except StorageError:  # what cannot be used can still be deleted
+        except StorageError:  # a profile that cannot be used can still be deleted
             name = check_name(call.parameters["name"])
         await self._context.change(call, engine.store.delete, name)
         log.info("deleted %r for %s", name, call.peer)
@@ -100,7 +100,7 @@ class ProfileMethods:
         self._context.require(call)
         engine = await self._context.engine()
         key, count = await self._context.change(call, engine.store.rekey)
-        log.info("encrypted %d profiles anew with the key %s for %s", count, key, call.peer)
+        log.info("encrypted %d profiles with the new key %s for %s", count, key, call.peer)
         await call.reply({"key": key, "profiles": count})
 
     async def _import(self, call: Call) -> None:
@@ -109,7 +109,7 @@ class ProfileMethods:
         profile = import_document(call.parameters["document"])
         asked = call.parameters.get("name") or profile.name
         call.about = name = check_name(asked)
-        # A number that stood for somebody on the machine it was exported from may be anybody here.
+        # The owner's uid on the machine that exported the profile may belong to anybody here.
         profile = dataclasses.replace(profile, name=name, owner_uid=await account(name))
         write = engine.store.put if call.parameters.get("replace") else engine.store.add
         with _about(name):
@@ -123,7 +123,7 @@ class ProfileMethods:
 
 @contextmanager
 def _about(name: str) -> Iterator[None]:
-    """What goes wrong in here is about `name`, which is not the call's own `name`."""
+    """Make errors raised in the block report `name` as their name instead of the call's own."""
     try:
         yield
     except VoiceauthError as problem:

@@ -1,4 +1,4 @@
-"""Proofs that somebody has just given a password: made for whom root vouches, good once, and for a short time."""
+"""Proofs that a user has just given their password: issued when root vouches for it, single-use, and short-lived."""
 
 from __future__ import annotations
 
@@ -7,63 +7,65 @@ import secrets
 import time
 from typing import NamedTuple
 
+from voiceauthd.protocol.credentials import OVERFLOW_UID
 from voiceauthd.protocol.interface import MismatchError
-from voiceauthd.server.peer import OVERFLOW_UID
 
 LIFETIME = 60.0
-"""Seconds. Long enough to begin an enrolment, too short to be found and kept."""
+"""Seconds that a proof is valid: long enough to begin an enrolment, too short to be found and kept."""
 
-MOST = 256
-"""Users whose proofs wait to be used at one time; beyond that the oldest go."""
+MAX_PROOFS = 256
+"""Proofs that are kept at one time, one per user; beyond that the oldest are dropped."""
 
-_SECRET = 24
-"""Bytes of chance in a proof: 192 bits, which nobody guesses in a minute."""
+_SECRET_BYTES = 24
+"""Random bytes in a proof: 192 bits, which cannot be guessed within a minute."""
 
 _UIDS = range(2**32 - 1)
-"""uid_t, less the value that stands for no user."""
+"""uid_t, without the value that means no user."""
 
 
-class _Given(NamedTuple):
+class _Issued(NamedTuple):
     proof: str
-    until: float  # of time.monotonic()
+    expires: float  # of time.monotonic()
 
 
 class Proofs:
-    """The proofs that were given and not yet spent, the last one of each user. Never on a disk: a restart forgets
-    them. Never in a log either: a proof is as good as the password for a minute.
+    """The issued proofs that are not yet spent, at most one per user.
+
+    They are never written to a disk, so a restart forgets them, nor to a log: for a minute a proof is as good as the
+    password.
     """
 
     def __init__(self) -> None:
-        self._given: dict[int, _Given] = {}  # by uid, in the order in which they were given
+        self._issued: dict[int, _Issued] = {}  # by uid, in the order of issue
 
-    def give(self, uid: int) -> tuple[str, float]:
-        """A new proof for the user `uid`, and the seconds that it is good for. One from before is not any more."""
-        proof = secrets.token_urlsafe(_SECRET)
-        self._forget_old()
-        self._given.pop(uid, None)
-        self._given[uid] = _Given(proof, time.monotonic() + LIFETIME)
-        while len(self._given) > MOST:
-            del self._given[next(iter(self._given))]
+    def issue(self, uid: int) -> tuple[str, float]:
+        """Return a new proof for the user `uid`, and the seconds that it is valid. It replaces an earlier one."""
+        proof = secrets.token_urlsafe(_SECRET_BYTES)
+        self._drop_expired()
+        self._issued.pop(uid, None)
+        self._issued[uid] = _Issued(proof, time.monotonic() + LIFETIME)
+        while len(self._issued) > MAX_PROOFS:
+            del self._issued[next(iter(self._issued))]
         return proof, LIFETIME
 
     def spend(self, proof: str | None, uid: int) -> bool:
-        """Whether this is a proof of the user `uid` that is still good. It is not afterwards, whoever has shown it."""
+        """Return whether this is a valid proof of the user `uid`, and invalidate it, whoever presented it."""
         if proof is None:
             return False
-        self._forget_old()
+        self._drop_expired()
         shown = proof.encode(errors="replace")
-        for owner, one in self._given.items():
-            if hmac.compare_digest(one.proof.encode(), shown):
-                del self._given[owner]
+        for owner, issued in self._issued.items():
+            if hmac.compare_digest(issued.proof.encode(), shown):
+                del self._issued[owner]
                 return owner == uid
         return False
 
-    def _forget_old(self) -> None:
+    def _drop_expired(self) -> None:
         now = time.monotonic()
-        self._given = {uid: one for uid, one in self._given.items() if now < one.until}
+        self._issued = {uid: issued for uid, issued in self._issued.items() if now < issued.expires}
 
 
 def require_provable(uid: int) -> None:
-    """Raises `MismatchError` for what is no user of this machine."""
+    """Raise `MismatchError` if `uid` cannot be a user of this machine."""
     if uid not in _UIDS or uid == OVERFLOW_UID:
-        raise MismatchError("uid", "stands for no user")
+        raise MismatchError("uid", "is not a user")

@@ -1,4 +1,4 @@
-"""The pipeline's data in the protocol's words. The interface file says what each field means."""
+"""Converting the pipeline's data to replies of the protocol. The interface file explains each field."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from voiceauthd.tracking.tracker import Label
 
 Reply = dict[str, Any]
 
-ROUND = 4
-"""Digits of a score or a time in a reply: finer than any of them means."""
+DIGITS = 4
+"""Decimal places of scores and times in a reply: more than their precision."""
 
-SOURCES, SOURCE_LENGTH = 32, 200
-"""Of a cohort that a reply names, and characters of each: a file may have any number, a reply has its size."""
+MAX_SOURCES, MAX_SOURCE_LENGTH = 32, 200
+"""Sources of a cohort in a reply, and characters of each: a cohort file may have any number, a reply is limited."""
 
 
 def model_reply(embedder: Embedder, rule: Rule) -> Reply:
-    """Type Model. The threshold of a rule without a calibration is the configured cosine, if there is one."""
+    """Return type Model. Without a calibration the threshold is the rule's, which is the configured cosine, if any."""
     model = embedder.model
     return {
         "name": model.name,
@@ -46,7 +46,7 @@ def model_reply(embedder: Embedder, rule: Rule) -> Reply:
 
 
 def policy_reply(policy: Policy) -> Reply:
-    """One of Status's policies."""
+    """Return one of the policies in the reply of Status."""
     reply: Reply = {
         "name": policy.name,
         "false_accepts": policy.false_accepts,
@@ -59,13 +59,13 @@ def policy_reply(policy: Policy) -> Reply:
 
 
 def cohort_reply(cohort: Cohort, *, details: bool) -> Reply:
-    """Status's cohort. `details`: whether the caller may know where the speech came from."""
-    sources = [source[:SOURCE_LENGTH] for source in cohort.sources[:SOURCES]] if details else []
+    """Return the cohort in the reply of Status. `details`: whether the caller may see the sources of its speech."""
+    sources = [source[:MAX_SOURCE_LENGTH] for source in cohort.sources[:MAX_SOURCES]] if details else []
     return {"speakers": len(cohort.speakers), "sources": sources}
 
 
 def profile_reply(profile: Profile) -> Reply:
-    """Type Profile, of one that can be used."""
+    """Return type Profile, for a usable profile."""
     return {
         "name": profile.name,
         "usable": True,
@@ -80,18 +80,18 @@ def profile_reply(profile: Profile) -> Reply:
 
 
 def rated_reply(profile: Profile, threshold: float, scores: bool) -> Reply:
-    """Type Profile, with its rating. `threshold`: see `rate`; `scores`: whether the caller may see them."""
+    """Return type Profile with its rating. `threshold`: see `rate`; `scores`: whether the caller may see scores."""
     rating = rate(profile, threshold)
-    told: Reply = {"grade": rating.grade.value, "advice": list(rating.advice)}
+    reply: Reply = {"grade": rating.grade.value, "advice": list(rating.advice)}
     if rating.snr_db is not None:
-        told["snr_db"] = round(rating.snr_db, 1)
+        reply["snr_db"] = round(rating.snr_db, 1)
     if scores and rating.agreement is not None:
-        told["agreement"] = round(rating.agreement, ROUND)
-    return profile_reply(profile) | {"rating": told}
+        reply["agreement"] = round(rating.agreement, DIGITS)
+    return profile_reply(profile) | {"rating": reply}
 
 
 def refused_reply(name: str, problem: StorageError) -> Reply:
-    """Type Profile, of one that cannot be used."""
+    """Return type Profile, for a profile that cannot be used."""
     return {
         "name": name,
         "usable": False,
@@ -103,10 +103,10 @@ def refused_reply(name: str, problem: StorageError) -> Reply:
 
 
 def quality_reply(quality: Quality) -> Reply:
-    """Type Quality."""
+    """Return type Quality."""
     reply: Reply = {
         "net_speech": round(quality.net_speech, 2),
-        "clipping": round(quality.clipping, ROUND),
+        "clipping": round(quality.clipping, DIGITS),
         "level_dbfs": round(quality.level_dbfs, 1),
     }
     if quality.snr_db is not None:
@@ -117,9 +117,9 @@ def quality_reply(quality: Quality) -> Reply:
 
 
 def identified_reply(identified: Identified, rule: Rule, scores: bool) -> Reply:
-    """What Identify answers and a window's event says. `scores`: whether the caller may see them.
+    """Return the decision in the reply of Identify and in window events. `scores`: whether the caller may see scores.
 
-    An unknown voice has a score, that of the closest identity, and no identity: a name is always an answer.
+    An unknown voice has the score of the closest identity, but no `identity`, which is present only if it is decided.
     """
     reply: Reply = {
         "decision": identified.recognition.value,
@@ -131,12 +131,12 @@ def identified_reply(identified: Identified, rule: Rule, scores: bool) -> Reply:
     if scores and identified.best is not None:
         reply |= _score_reply(identified.best, rule)
         if identified.margin is not None:
-            reply["margin"] = round(identified.margin, ROUND)
+            reply["margin"] = round(identified.margin, DIGITS)
     return reply
 
 
 def decision_reply(decision: Decision, rule: Rule, scores: bool) -> Reply:
-    """What Verify answers. `scores`: whether the caller may see them."""
+    """Return the decision in the reply of Verify. `scores`: whether the caller may see scores."""
     reply: Reply = {
         "outcome": decision.outcome.value,
         "reason": decision.reason,
@@ -144,42 +144,42 @@ def decision_reply(decision: Decision, rule: Rule, scores: bool) -> Reply:
     }
     if not scores:
         return reply
-    reply["threshold"] = round(rule.accept, ROUND)
+    reply["threshold"] = round(rule.accept, DIGITS)
     if decision.score is not None:
         reply |= _score_reply(decision.score, rule)
         if decision.margin is not None:
-            reply["margin"] = round(decision.margin, ROUND)
+            reply["margin"] = round(decision.margin, DIGITS)
     return reply
 
 
 def _score_reply(score: Score, rule: Rule) -> Reply:
-    """What is held against the rule's bounds; nothing if a reload has changed what that is since they were compared."""
+    """Return the measure that is compared with the rule's bounds; empty if a reload has since changed the measure."""
     measured = rule.measure(score)
-    return {"score": round(measured, ROUND)} if math.isfinite(measured) else {}
+    return {"score": round(measured, DIGITS)} if math.isfinite(measured) else {}
 
 
 def event_reply(pipeline_event: PipelineEvent, rule: Rule, sequence: int) -> Reply | None:
-    """Type Event, for a monitor; None for what concerns only the request that asked for it."""
-    event: Reply = {"sequence": sequence, "time": round(time.time(), ROUND)}
+    """Return type Event, for a monitor; None for a mark, which concerns only the request that set it."""
+    event: Reply = {"sequence": sequence, "time": round(time.time(), DIGITS)}
     match pipeline_event:
         case SourceChanged():
             event |= {"kind": "source", "detail": f"{pipeline_event.state.value}: {pipeline_event.detail}"}
         case WindowsDropped():
             event |= {"kind": "dropped", "count": pipeline_event.count, "detail": "windows"}
         case SpeechBegan():
-            event |= {"kind": "speech", "start": round(pipeline_event.start / RATE, ROUND)}
+            event |= {"kind": "speech", "start": round(pipeline_event.start / RATE, DIGITS)}
         case SpeechEnded():
             event |= {
                 "kind": "silence",
-                "start": round(pipeline_event.start / RATE, ROUND),
+                "start": round(pipeline_event.start / RATE, DIGITS),
                 "detail": f"{pipeline_event.net_speech:.1f} s of speech",
             }
         case ScoredWindow():
             window = pipeline_event.window
             event |= {
                 "kind": "window",
-                "start": round(window.start / RATE, ROUND),
-                "duration": round(window.duration, ROUND),
+                "start": round(window.start / RATE, DIGITS),
+                "duration": round(window.duration, DIGITS),
                 "quality": quality_reply(window.quality),
                 "latency_ms": _milliseconds(time.monotonic() - window.captured),
                 "forward_ms": _milliseconds(pipeline_event.forward),
@@ -189,8 +189,8 @@ def event_reply(pipeline_event: PipelineEvent, rule: Rule, sequence: int) -> Rep
             window = pipeline_event.window
             event |= {
                 "kind": "window",
-                "start": round(window.start / RATE, ROUND),
-                "duration": round(window.duration, ROUND),
+                "start": round(window.start / RATE, DIGITS),
+                "duration": round(window.duration, DIGITS),
                 "quality": quality_reply(window.quality),
                 "decision": "undecided",
                 "reason": pipeline_event.reason if isinstance(pipeline_event, RefusedWindow) else "embedding_failed",
@@ -201,23 +201,23 @@ def event_reply(pipeline_event: PipelineEvent, rule: Rule, sequence: int) -> Rep
 
 
 def speaker_reply(label: Label, rule: Rule, sequence: int) -> Reply:
-    """Type Event, of the kind `speaker`."""
+    """Return type Event of the kind `speaker`."""
     event: Reply = {
         "kind": "speaker",
         "sequence": sequence,
-        "time": round(time.time(), ROUND),
-        "start": round(label.since, ROUND),
+        "time": round(time.time(), DIGITS),
+        "start": round(label.since, DIGITS),
         "decision": label.recognition.value,
     }
     if label.identity is not None:
         event["identity"] = label.identity
     if label.score is not None:
-        event |= {"score": round(label.score, ROUND), "calibrated": rule.calibrated}
+        event |= {"score": round(label.score, DIGITS), "calibrated": rule.calibrated}
     return event
 
 
 def timing_reply(seconds: Iterable[float]) -> Reply | None:
-    """Count, median and 99th percentile in ms; None for nothing."""
+    """Return count, median and 99th percentile in ms; None if there are no times."""
     times = list(seconds)
     if not times:
         return None

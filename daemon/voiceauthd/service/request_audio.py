@@ -1,4 +1,4 @@
-"""MarkReached on behalf of one request: only what was said after the request began is heard."""
+"""The audio of one request: the pipeline's events, without speech from before the request began."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from voiceauthd.service.event_bus import EventBus, Inbox
 from voiceauthd.service.state import State
 from voiceauthd.speech.window import SpeechBegan, SpeechEnded
 
-FIRST_SOUND_TIMEOUT = 5.0
-"""Seconds that a source may take to deliver its first sound."""
+FIRST_AUDIO_TIMEOUT = 5.0
+"""Seconds that a source may take to deliver its first audio."""
 
-Sound = SpeechBegan | SpeechEnded | ScoredWindow | RefusedWindow | FailedWindow | SourceChanged
+AudioEvent = SpeechBegan | SpeechEnded | ScoredWindow | RefusedWindow | FailedWindow | SourceChanged
 
 
 class RequestAudio:
-    """One request's listening. Made by `listen`."""
+    """The events of one request. Made by `listen`."""
 
     def __init__(self, inbox: Inbox, live: Live, mark: int) -> None:
         self._inbox = inbox
@@ -30,25 +30,25 @@ class RequestAudio:
         self._after: int | None = None
 
     async def ready(self) -> None:
-        """Waits until sound is heard that counts. Raises `SourceError` if none can be had."""
+        """Wait until the first audio that counts arrives. Raises `SourceError` if the source delivers none."""
         if self._live.state.state in (SourceState.LOST, SourceState.ENDED):
-            raise SourceError(f"no sound to listen to: {self._live.state.detail}")
+            raise SourceError(f"no audio to listen to: {self._live.state.detail}")
         try:
-            async with asyncio.timeout(FIRST_SOUND_TIMEOUT):
+            async with asyncio.timeout(FIRST_AUDIO_TIMEOUT):
                 while self._after is None:
                     event = await self._next()
                     if isinstance(event, MarkReached) and event.mark == self._mark:
                         self._after = event.after_utterance
                     elif isinstance(event, SourceChanged) and event.state is SourceState.LOST:
-                        raise SourceError(f"no sound to listen to: {event.detail}")
+                        raise SourceError(f"no audio to listen to: {event.detail}")
         except TimeoutError:
             source = self._live.source.description
             raise SourceError(
-                f"no sound came from {source} in {FIRST_SOUND_TIMEOUT:.0f} s; see `voiceauth doctor`"
+                f"no audio came from {source} in {FIRST_AUDIO_TIMEOUT:.0f} s; see `voiceauth doctor`"
             ) from None
 
-    async def hear(self, deadline: float) -> Sound | None:
-        """The next thing that counts; None when the loop's clock passes `deadline`."""
+    async def next_event(self, deadline: float) -> AudioEvent | None:
+        """Return the next event that counts; None when the loop's clock passes `deadline`."""
         try:
             async with asyncio.timeout_at(deadline):
                 while True:
@@ -77,15 +77,17 @@ class RequestAudio:
 
 
 @contextmanager
-def listen(state: State, hub: EventBus) -> Iterator[RequestAudio]:
-    """Keeps the source open and counts sound from now on, until the block ends. Raises `ModelError`, reason
-    `not_ready`, if nothing would ever be heard."""
+def listen(state: State, bus: EventBus) -> Iterator[RequestAudio]:
+    """Keep the source open until the block ends; audio counts from now on.
+
+    Raises `ModelError`, reason `not_ready`, if a thread has died, so that no audio would ever arrive.
+    """
     if not state.live.alive:
         raise ModelError("the capture or the worker thread has died; restart the daemon, and see its log", "not_ready")
-    with hub.subscribe() as inbox:
+    with bus.subscribe() as inbox:
         live = state.live
         live.need()
         try:
             yield RequestAudio(inbox, live, live.mark())
         finally:
-            state.live.release()  # a reload may have handed the need over to another one
+            state.live.release()  # after a reload this is another object, which has taken over the need

@@ -1,4 +1,4 @@
-"""Work in threads that nobody waits for at the end: what cannot be interrupted must not hold up the exit."""
+"""Running blocking work in daemon threads: work that cannot be interrupted must not delay the exit."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ Result = TypeVar("Result")
 async def in_thread(
     work: Callable[Parameters, Result], *arguments: Parameters.args, **named: Parameters.kwargs
 ) -> Result:
-    """What `work` returns or raises, from a thread of its own.
+    """Run `work` in a new daemon thread, and return or raise its result.
 
-    For what takes seconds. `asyncio.run` waits for the threads of `asyncio.to_thread` when it ends, however long they
-    take; for this one it does not. If the caller is cancelled the thread goes on, and what it comes to is dropped.
+    For work that takes seconds: at its end `asyncio.run` waits for the threads of `asyncio.to_thread`, however long
+    they take, but not for these. If the caller is cancelled the thread continues, and its result is dropped.
     """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[Result] = loop.create_future()
@@ -30,14 +30,14 @@ async def in_thread(
         put: Callable[[], None]
         try:
             result = work(*arguments, **named)
-        except BaseException as problem:  # noqa: BLE001 - whatever it is, the event loop raises it
+        except BaseException as problem:  # noqa: BLE001 - raised again in the event loop
             failure = problem
             put = lambda: future.set_exception(failure)  # noqa: E731
         else:
             put = lambda: future.set_result(result)  # noqa: E731
         try:
             loop.call_soon_threadsafe(settle, put)
-        except RuntimeError:  # the loop has closed: nobody waits any more
+        except RuntimeError:  # the loop has closed, so nobody is waiting
             pass
 
     threading.Thread(target=run, name=getattr(work, "__name__", "background"), daemon=True).start()

@@ -104,7 +104,7 @@ def _system_plan(access: SoundAccess, right: Suited) -> Plan:
 def start(how: How) -> Running:
     """Start the daemon, and for systemd also at each boot or login. Returns once its socket answers.
 
-    Raises `UsageError` where that kind of service cannot be had, `NotRunningError` if the daemon does not come up.
+    Raises `UsageError` where that kind of service is not available, `NotRunningError` if the daemon does not come up.
     """
     {"user": _start_user, "system": _start_system, "background": _start_background}[how]()
     return _wait_for_socket(socket_of(how))

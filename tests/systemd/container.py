@@ -1,7 +1,7 @@
-"""A box with a real systemd as PID 1: systemd-nspawn on a small root folder of its own, with the host's /usr in it.
+"""A container with a real systemd as PID 1: systemd-nspawn on a small root folder, with the host's /usr.
 
-It boots in about a second and shares nothing else with the host: its own /etc, /run, /var, processes and network. The
-test stays outside and drives it: `run` enters the box's namespaces, `path` reaches into its files.
+It boots in about a second, and shares nothing else with the host: it has its own /etc, /run, /var, processes and
+network. The test runs outside: `run` enters the container's namespaces, `path` accesses its files.
 """
 
 from __future__ import annotations
@@ -12,55 +12,41 @@ import signal
 import subprocess
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
-
-T = TypeVar("T")
 
 BOOT_SECONDS = 30.0
-"""Far more than a boot needs on a busy machine (1 s on an idle one)."""
+"""Far more than a boot takes on a busy machine (1 s on an idle one)."""
 
 POWER_OFF_SECONDS = 5.0
-"""It takes 0.2 s when nothing hangs; what hangs is of no interest any more."""
+"""Powering off takes 0.2 s unless something hangs; then it is killed."""
 
 FOLDERS = ("etc", "usr", "var", "tmp", "run", "proc", "sys", "dev", "root", "home", "opt")
 LINKS = ("bin", "sbin", "lib", "lib64")
 HOST_FILES = ("os-release", "ld.so.cache")
-ROOT = "root:x:0:0:root:/root:/bin/bash\n"  # systemd-sysusers makes everybody else at boot
+ROOT = "root:x:0:0:root:/root:/bin/bash\n"  # systemd-sysusers creates all other users at boot
 PAM = "".join(f"{kind} required pam_permit.so\n" for kind in ("auth", "account", "password", "session"))
 TOOLS = ("systemd-nspawn", "nsenter", "systemctl")
 
 
 class BootError(Exception):
-    """The box did not come up; the message is what nspawn said last."""
+    """The container did not boot; the message is the last one of nspawn."""
 
 
 def obstacle() -> str | None:
-    """Why no box can be made on this machine, or None."""
+    """Return why no container can be made on this machine; None if it can."""
     if os.geteuid() != 0:
         return "needs root, to boot a systemd in a container"
     absent = [tool for tool in TOOLS if shutil.which(tool) is None]
     if absent:
         return f"needs {', '.join(absent)} (Debian: systemd-container, util-linux)"
     if not Path("/usr/lib/systemd/systemd").exists() or not Path("/bin").is_symlink():
-        return "needs systemd in a merged /usr, to lend it to the container"
+        return "needs systemd in a merged /usr, to share it with the container"
     return None
 
 
-def wait_until(what: str, probe: Callable[[], T | None], seconds: float) -> T:
-    """The first true value of `probe`. Fails the test, saying `what`, if none came within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = probe()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.05)
-
-
-class Box:
-    """One booted systemd. `folder` becomes its root; `binds` are host folders seen read-only at a path inside."""
+class Container:
+    """One container. `folder` becomes its root; `binds` maps folders of the host to read-only mount points inside."""
 
     def __init__(self, folder: Path, binds: Mapping[Path, str]) -> None:
         self.folder = folder
@@ -78,20 +64,21 @@ class Box:
         self.write("/etc/group", "root:x:0:\n")
         for service in ("systemd-user", "other"):
             self.write(f"/etc/pam.d/{service}", PAM)
-        # What pam_systemd would do, which need not be installed: a user's manager must know where its sockets go.
+        # A user's manager needs its runtime folder. Normally pam_systemd sets it, which may not be installed.
         self.write(
-            "/etc/systemd/system/user@.service.d/box.conf", "[Service]\nEnvironment=XDG_RUNTIME_DIR=/run/user/%i\n"
+            "/etc/systemd/system/user@.service.d/container.conf",
+            "[Service]\nEnvironment=XDG_RUNTIME_DIR=/run/user/%i\n",
         )
         self.write("/etc/machine-id", uuid.uuid4().hex + "\n")
 
     def write(self, inside: str, text: str) -> None:
-        """Puts a file into the box, before or after it has booted (not below /run or /tmp: those are mounted over)."""
+        """Write a file in the container, before or after it boots; not below /run or /tmp, which are mounted over."""
         target = self.folder / inside.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8")
 
     def boot(self) -> None:
-        """Raises `BootError` if the box does not reach its normal state."""
+        """Boot the container. Raises `BootError` if it does not reach its normal state."""
         command = ["systemd-nspawn", "--quiet", f"--directory={self.folder}", "--boot"]
         command += ["--register=no", "--keep-unit", "--private-network", "--console=pipe", "--bind-ro=/usr"]
         command += [f"--bind-ro={outside}:{inside}" for outside, inside in self._binds.items()]
@@ -103,7 +90,7 @@ class Box:
         while not self._up():
             if self._nspawn.poll() is not None or time.monotonic() > deadline:
                 self.close()
-                raise BootError((self._log.read_text(errors="replace").strip().splitlines() or ["it said nothing"])[-1])
+                raise BootError((self._log.read_text(errors="replace").strip().splitlines() or ["no output"])[-1])
             time.sleep(0.05)
 
     def _up(self) -> bool:
@@ -118,32 +105,32 @@ class Box:
         return self.run("systemctl", "is-system-running", check=False).strip() in {"running", "degraded"}
 
     def run(self, *command: str, check: bool = True, uid: int = 0) -> str:
-        """Runs a command inside and gives what it printed."""
+        """Run a command inside, and return its output."""
         ended = subprocess.run(self.inside(*command, uid=uid), capture_output=True, text=True, timeout=60, check=False)
         assert ended.returncode == 0 or not check, f"{' '.join(command)}: {ended.stderr or ended.stdout}"
         return ended.stdout
 
     def inside(self, *command: str, uid: int = 0) -> list[str]:
-        """The words that run a command inside."""
+        """Return the command line that runs a command inside."""
         return ["nsenter", f"--target={self._leader}", "--all", f"--setuid={uid}", f"--setgid={uid}", *command]
 
     def show(self, unit: str, field: str) -> str:
-        """One property of a unit, as `systemctl show` prints it."""
+        """Return a property of a unit, as printed by `systemctl show`."""
         return self.run("systemctl", "show", "--value", f"--property={field}", unit).strip()
 
     def path(self, inside: str) -> Path:
-        """Where the host sees a path of the running box."""
+        """Return the host's path of a file in the running container."""
         return Path(f"/proc/{self._leader}/root") / inside.lstrip("/")
 
     def close(self) -> None:
-        """Powers the box off."""
+        """Power the container off."""
         if self._nspawn is None or self._nspawn.poll() is not None:
             return
-        # nspawn asks its systemd to power off; asked again, it ends at once.
-        for patience in (POWER_OFF_SECONDS, POWER_OFF_SECONDS):
+        # At the first signal nspawn tells its systemd to power off; at the second it ends at once.
+        for _ in range(2):
             self._nspawn.send_signal(signal.SIGTERM)
             try:
-                self._nspawn.wait(patience)
+                self._nspawn.wait(POWER_OFF_SECONDS)
             except subprocess.TimeoutExpired:
                 continue
             return

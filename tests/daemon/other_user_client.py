@@ -1,8 +1,8 @@
-"""A client for other users, who may have neither this project's packages nor its files: the standard library alone.
+"""A client that tests run as another user, who cannot read this project's files: it needs only the standard library.
 
-    python3 daemon_other.py SOCKET < calls
+    python3 other_user_client.py SOCKET < calls
 
-Reads calls, a line of JSON each, and prints the last answer to each.
+Reads calls, one line of JSON each, and prints the last answer to each.
 """
 
 import json

@@ -1,6 +1,4 @@
-"""The whole daemon as a child process: started in a folder of its own, spoken to through its socket, given sound on its
-standard input, and ended by its own process id.
-"""
+"""The whole daemon as a child process of the test, with its own folder, and audio on its standard input."""
 
 from __future__ import annotations
 
@@ -11,53 +9,39 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
+from daemon_audio import AudioFeed
 from daemon_caller import Caller, RefusedError
-from daemon_room import Room, pcm16
 from models import campplus_cache
+from waiting import DEADLINE, wait_until
 
+from voiceauthd.audio.pcm import pcm16
 from voiceauthd.profiles.document import export_document, import_document
 from voiceauthd.profiles.profile import new_uid
 
-DEADLINE = 15.0
-"""Seconds after which something that should have happened has not, on a machine that is busy with other things."""
-
-START_LIMIT = 60.0
+MODEL_LOAD_DEADLINE = 60.0
 """Seconds for the daemon to load its model."""
 
-PIECE = 32 * 1024
-"""Bytes of sound in one SendAudio, the most that it takes."""
+MAX_PIECE_BYTES = 32 * 1024
+"""Bytes of PCM in one SendAudio, the most that it takes."""
 
-T = TypeVar("T")
 Settings = dict[str, Any]
 
-ENOUGH: Settings = {"enroll": {"speech": 10, "exemplars": 3, "refuse_duplicates": False}}
-"""Half of what is asked for by default, to save time; and the same recordings enrol people of several names."""
+QUICK_ENROLMENT: Settings = {"enroll": {"speech": 10, "exemplars": 3, "refuse_duplicates": False}}
+"""Half of the default, to save time; and the same recordings may be enrolled under several names."""
 
 
-def wait_until(what: str, probe: Callable[[], T | None], seconds: float = DEADLINE) -> T:
-    """The first true value of `probe`. Fails the test, saying `what`, if none came within `seconds`."""
-    deadline = time.monotonic() + seconds
-    while True:
-        found = probe()
-        if found:
-            return found
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.02)
+class DaemonProcess:
+    """One daemon. `settings` are merged into the settings that every test uses.
 
-
-class Box:
-    """One daemon. `settings` are those of its configuration file that differ from what every test wants.
-
-    command      what to run in the place of `voiceauthd`; gets the same arguments
-    hears        whether sound is played to its standard input; else nothing is on it
-    speed        of the sound, in multiples of real time
-    descriptors  that the child inherits
+    command      replaces `voiceauthd`; gets the same arguments
+    with_audio   whether `feed` plays audio to its standard input, which is /dev/null otherwise
+    speed        of the audio, in multiples of real time
+    descriptors  inherited by the child
     """
 
     def __init__(
@@ -67,7 +51,7 @@ class Box:
         *,
         command: Sequence[str] = (sys.executable, "-m", "voiceauthd.service.main"),
         environment: Mapping[str, str] | None = None,
-        hears: bool = True,
+        with_audio: bool = True,
         speed: float = 6.0,
         descriptors: Sequence[int] = (),
     ) -> None:
@@ -81,25 +65,26 @@ class Box:
             "audio": {"source": "-"},
             "socket": {"path": str(self.socket)},
             "profiles": str(self.profiles),
-            "scoring": str(folder / "scoring"),  # not this machine's
+            "scoring": str(folder / "scoring"),  # not that of this machine
         }
         self.settings = merged(self.settings, settings or {})
         self.configure({})
         self._log = self.log.open("wb")
+        self._log_start = 0
         self.process = subprocess.Popen(
             [*command, "--config", str(self.config)],
-            stdin=subprocess.PIPE if hears else subprocess.DEVNULL,
+            stdin=subprocess.PIPE if with_audio else subprocess.DEVNULL,
             stdout=self._log,
             stderr=self._log,
             env=without_service(os.environ) | {"OMP_WAIT_POLICY": "PASSIVE"} | dict(environment or {}),
             pass_fds=descriptors,
         )
-        self.room: Room | None = None
-        if hears:
+        self.feed: AudioFeed | None = None
+        if with_audio:
             assert self.process.stdin is not None
-            self.room = Room(self.process.stdin, speed)
+            self.feed = AudioFeed(self.process.stdin, speed)
 
-    def __enter__(self) -> Box:
+    def __enter__(self) -> DaemonProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -108,19 +93,19 @@ class Box:
     # The process
 
     def configure(self, settings: Settings) -> None:
-        """Writes the configuration file: what the daemon was started with, and before it `settings`."""
+        """Write the configuration file: the settings that the daemon was started with, overridden by `settings`."""
         new = self.config.with_name("config.new")
         new.write_text(json.dumps(merged(self.settings, settings), indent=1), encoding="utf-8")  # JSON is YAML, too
         new.rename(self.config)
 
     def await_socket(self) -> None:
-        """Returns when somebody answers on the socket."""
+        """Return when the socket accepts connections."""
         wait_until("the socket answers", lambda: self._alive() and answers(self.socket))
 
     def await_ready(self) -> None:
-        """Returns when the model has loaded."""
+        """Return when the model is loaded."""
         self.await_socket()
-        wait_until("the model is loaded", lambda: self._alive() and self.ask("Status")["ready"], START_LIMIT)
+        wait_until("the model is loaded", lambda: self._alive() and self.ask("Status")["ready"], MODEL_LOAD_DEADLINE)
 
     def _alive(self) -> bool:
         code = self.process.poll()
@@ -128,19 +113,19 @@ class Box:
         return True
 
     def signal(self, number: signal.Signals) -> None:
-        """To this child alone."""
+        """Send a signal to the daemon."""
         self.process.send_signal(number)
 
     def wait(self, seconds: float = DEADLINE) -> int:
-        """Waits until the daemon has ended. Returns its exit code."""
+        """Wait until the daemon has ended, and return its exit code."""
         code = self.process.wait(seconds)
-        if self.room is not None:
-            self.room.close()
+        if self.feed is not None:
+            self.feed.close()
         self._log.close()
         return code
 
     def end(self) -> int:
-        """Tells the daemon to stop, and waits; kills it if it does not."""
+        """Stop the daemon, and return its exit code; kills it if it does not stop."""
         if self.process.poll() is None:
             self.signal(signal.SIGTERM)
         try:
@@ -152,27 +137,31 @@ class Box:
             sys.stderr.write(self.log.read_text(errors="replace"))  # pytest shows it with a failure
 
     def logged(self, text: str) -> bool:
-        """Whether the log has a line with this."""
-        return text in self.log.read_text(errors="replace")
+        """Return whether the daemon's log contains `text`, since the last `skip_log`."""
+        return text in self.log.read_text(errors="replace")[self._log_start :]
+
+    def skip_log(self) -> None:
+        """Make `logged` ignore the log up to now."""
+        self._log_start = len(self.log.read_text(errors="replace"))
 
     # Calls
 
     def caller(self) -> Caller:
-        """A new connection."""
+        """Return a new connection."""
         return self.caller_of(self.socket)
 
     @staticmethod
     def caller_of(path: Path) -> Caller:
-        """A new connection to another socket."""
+        """Return a new connection to another socket."""
         return Caller(path, DEADLINE)
 
     def ask(self, method: str, **parameters: object) -> dict[str, Any]:
-        """The answer to one call, on a connection of its own. Raises `RefusedError`."""
+        """Return the answer to one call on a new connection. Raises `RefusedError`."""
         with self.caller() as caller:
             return caller.ask(method, **parameters)
 
     def refusal(self, method: str, **parameters: object) -> RefusedError:
-        """The error that a call is answered with."""
+        """Return the error that a call is answered with."""
         try:
             answer = self.ask(method, **parameters)
         except RefusedError as refused:
@@ -180,42 +169,53 @@ class Box:
         raise AssertionError(f"{method} was answered with {answer}")
 
     def names(self) -> list[str]:
-        """Who is enrolled, usable or not."""
+        """Return the names of all profiles, including unusable ones."""
         return [profile["name"] for profile in self.ask("ListProfiles")["profiles"]]
 
+    def verify(self, name: str, samples: np.ndarray | None = None, **parameters: object) -> dict[str, Any]:
+        """Verify while `samples` are played from the moment the daemon listens, and return the decision."""
+        with self.caller() as caller:
+            caller.send("Verify", name=name, **parameters)
+            caller.until("listening")
+            if samples is not None:
+                assert self.feed is not None
+                self.feed.play(samples)
+            return caller.until("decided")
+
     def begin_recordings(self, caller: Caller, **parameters: object) -> str:
-        """Begins an enrolment from recordings. Returns the claim."""
+        """Begin an enrolment from recordings, and return its claim."""
         caller.send("Enroll", source="recordings", **parameters)
         claim = caller.until("listening")["claim"]
         assert claim
         return str(claim)
 
     def send_recordings(self, claim: str, takes: Sequence[np.ndarray], last: str = "all") -> None:
-        """Sends them whole, piece by piece. `last`: how the last one ends, "take" if more follow."""
+        """Send whole recordings piece by piece. `last`: the `end` of the last one, "take" if more follow."""
         with self.caller() as sender:
             for index, take in enumerate(takes):
                 end = "take" if index < len(takes) - 1 else last
                 pcm = pcm16(take)
-                pieces = [pcm[start : start + PIECE] for start in range(0, len(pcm), PIECE)] or [b""]
+                starts = range(0, len(pcm), MAX_PIECE_BYTES)
+                pieces = [pcm[start : start + MAX_PIECE_BYTES] for start in starts] or [b""]
                 for number, piece in enumerate(pieces, 1):
                     closing = {"end": end} if number == len(pieces) else {}
                     sender.ask("SendAudio", claim=claim, pcm=base64.b64encode(piece).decode(), **closing)
 
     def enroll(self, name: str, takes: Sequence[np.ndarray], **parameters: object) -> list[dict[str, Any]]:
-        """Enrols from recordings. Returns every reply; the last one has the profile. Raises `RefusedError`."""
+        """Enrol from recordings, and return all replies; the last one has the profile. Raises `RefusedError`."""
         with self.caller() as caller:
             claim = self.begin_recordings(caller, name=name, **parameters)
             self.send_recordings(claim, takes)
             return caller.rest()
 
     def copy(self, name: str, new_name: str) -> dict[str, Any]:
-        """Enrols the same voice under another name too, which recordings could do as well, but slowly."""
+        """Enrol the same voice under another name too; faster than enrolling from recordings."""
         profile = import_document(self.ask("ExportProfile", name=name)["document"])
         document = export_document(dataclasses.replace(profile, name=new_name, uid=new_uid()))
         return dict(self.ask("ImportProfile", document=document)["profile"])
 
     def await_idle(self) -> None:
-        """Returns when nobody holds the claim and nobody monitors: what the test began is over."""
+        """Return when nobody holds the claim and nobody monitors."""
 
         def idle() -> bool:
             status = self.ask("Status")
@@ -224,8 +224,28 @@ class Box:
         wait_until("the daemon is idle", idle)
 
 
+def start_stub(
+    folder: Path,
+    settings: Settings | None = None,
+    *,
+    program: str = "voiceauthd",
+    activate: Sequence[str] = (),
+    **others: Any,
+) -> DaemonProcess:
+    """Start a daemon with the model of `daemon_stub`.
+
+    program   "voiceauthd" or "voiceauth run"
+    activate  words before its command
+    others    arguments of `DaemonProcess`
+    """
+    stub = Path(__file__).with_name("daemon_stub.py")
+    command = [*activate, sys.executable, str(stub), str(folder), program]
+    quick = merged(QUICK_ENROLMENT, {"speech": {"confirm": False}})
+    return DaemonProcess(folder, merged(quick, settings or {}), command=command, **others)
+
+
 def merged(old: Settings, new: Settings) -> Settings:
-    """`new` before `old`, key by key."""
+    """Return `old` with the settings of `new`, merged key by key."""
     whole = dict(old)
     for section, values in new.items():
         whole[section] = {**whole.get(section, {}), **values} if isinstance(values, dict) else values
@@ -233,7 +253,7 @@ def merged(old: Settings, new: Settings) -> Settings:
 
 
 def without_service(environment: Mapping[str, str]) -> dict[str, str]:
-    """Less the variables that would make a child take this process's sockets, configuration or state for its own."""
+    """Return the environment without variables through which a child would use this process's sockets or settings."""
     return {
         key: value
         for key, value in environment.items()
@@ -242,12 +262,12 @@ def without_service(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def with_model() -> dict[str, str]:
-    """The environment that finds CAM++. Skips the test where it cannot be had."""
+    """Return the environment variables with which the daemon finds CAM++. Skips the test if the model is missing."""
     return {"VOICEAUTHD_MODEL_CACHE": str(campplus_cache())}
 
 
 def answers(path: Path) -> bool:
-    """Whether a connection to the socket can be made."""
+    """Return whether the socket accepts connections."""
     try:
         Caller(path, DEADLINE).close()
     except (FileNotFoundError, ConnectionRefusedError):

@@ -1,7 +1,7 @@
-"""The methods of the daemon with all that is behind them, save the microphone and the model: what is heard is a list.
+"""A daemon inside the test's own process: the real methods, state and stores, with a list of windows as the audio.
 
-A clip of "sound" is its own embedding: its first sample is the cosine that it has with Ralph's voice. Nobody in the
-cohort is like anybody here, so that what is measured is that cosine, and with `RATIOS` 20 times it, less 10.
+There is no socket, no microphone and no model: the first sample of a window is its cosine with Ralph's voice. Nobody in
+the cohort resembles anybody here, so a score is that cosine, and with `CALIBRATED` it is 20 times the cosine minus 10.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TypeVar
 
 import numpy as np
 from backends import made_up_calibration
 
 from voiceauthd.audio.block import RATE, Samples
 from voiceauthd.config.schema import Config
+from voiceauthd.embed.choose import ModelChoice
 from voiceauthd.embed.embedding import Embedding, ModelId
 from voiceauthd.pipeline.events import MarkReached, SourceChanged, SourceState
 from voiceauthd.pipeline.live import Counters
@@ -41,6 +43,11 @@ from voiceauthd.service.methods import Methods
 from voiceauthd.service.state import State
 from voiceauthd.speech.window import Quality, SpeechBegan, SpeechEnded, Window
 
+DEADLINE = 20.0
+"""Seconds until a scenario is given up. No test waits that long unless it fails."""
+
+T = TypeVar("T")
+
 MODEL = ModelId("tiny", "1", "ab" * 32, "1", 6)
 THRESHOLD = 0.5
 LISTENERS = 77
@@ -58,20 +65,20 @@ def cohort(sources: tuple[str, ...] = ("made up, CC0",)) -> Cohort:
     return make_cohort(MODEL, [(f"stranger {index}", axis(5)) for index in range(25)], sources)
 
 
-def ratios(pairs: int, **changes: object) -> Backend:
-    """A calibration from so many independent trials, none of which was an alarm."""
+def calibrated_backend(pairs: int, **changes: object) -> Backend:
+    """A calibration from this number of independent trials, none of which was a false accept."""
     strangers = cohort(**changes)
     return Backend(strangers, made_up_calibration(strangers, pairs=pairs))
 
 
 UNCALIBRATED = NO_BACKEND
-RATIOS = ratios(3_500)
-"""Enough for `unlock`, which takes about three over its rate of 1e-3; not for `auth`."""
-MANY_RATIOS = ratios(35_000)
+CALIBRATED = calibrated_backend(3_500)
+"""Enough trials for `unlock`, which needs about three divided by its rate of 1e-3; not for `auth`."""
+WELL_CALIBRATED = calibrated_backend(35_000)
 
 
-class Cosines:
-    """The embedder."""
+class FakeEmbedder:
+    """Takes the first sample of a clip as its cosine with Ralph's voice."""
 
     model = MODEL
     threshold = THRESHOLD
@@ -81,20 +88,23 @@ class Cosines:
         return [Embedding(c * axis(0) + math.sqrt(1.0 - c * c) * axis(1), MODEL) for c in map(np.float32, cosines)]
 
 
-class Ears:
-    """In the place of capture and worker: whoever listens hears `sound`. `opened` counts the microphone's uses."""
+class FakeLive:
+    """Replaces capture and worker: each request receives `pipeline_events`.
 
-    def __init__(self, hub: EventBus, sound: Iterable[object]) -> None:
+    opened  how often the microphone was opened
+    """
+
+    def __init__(self, bus: EventBus, pipeline_events: Iterable[object]) -> None:
         self.opened = 0
         self.needs = 0
         self.alive = True
         self.failure = None
-        self.over = False
+        self.ended = False
         self.source = SimpleNamespace(description="a list", overflows=0)
         self.state = SourceChanged(SourceState.OPEN, "a list")
         self.capture_alive = self.worker_alive = time.monotonic()
-        self._hub = hub
-        self._sound = list(sound)
+        self._bus = bus
+        self._pipeline_events = list(pipeline_events)
 
     def need(self) -> None:
         self.opened += 1
@@ -104,9 +114,9 @@ class Ears:
         self.needs -= 1
 
     def mark(self) -> int:
-        self._hub.publish(MarkReached(1, 0))
-        for pipeline_event in self._sound:
-            self._hub.publish(pipeline_event)
+        self._bus.publish(MarkReached(1, 0))
+        for pipeline_event in self._pipeline_events:
+            self._bus.publish(pipeline_event)
         return 1
 
     def counters(self) -> Counters:
@@ -125,30 +135,31 @@ def profile(name: str, index: int) -> Profile:
     return Profile(name, new_uid(), 1, None, MODEL, exemplars, timestamp(), timestamp())
 
 
-class Desk:
-    """A daemon in which Ralph and Susan are enrolled, to be spoken to within one event loop."""
+class InProcessDaemon:
+    """A daemon in which Ralph and Susan are enrolled. All calls must come from one event loop."""
 
     def __init__(self, folder: Path, backend: Backend, windows: Sequence[Window], config: Config) -> None:
-        self.hub = EventBus(asyncio.get_running_loop(), 64)
+        self.bus = EventBus(asyncio.get_running_loop(), 64)
         store = ProfileStore(folder / "profiles", MODEL, load_keys(folder / KEY_FILE, {}))
         for index, name in enumerate(("Ralph", "Susan")):
             store.put(profile(name, 2 * index))
-        embedder = Cosines()
+        embedder = FakeEmbedder()
         policies = make_policies(config, embedder.threshold, backend)
         gallery = make_gallery(store.all(), MODEL, backend)
         recogniser = Recogniser(embedder, gallery, policies[MONITOR].rule, config.gate)
-        sound = [SpeechBegan(1, 0, 0.0), *recogniser.recognise(windows), SpeechEnded(1, 2 * RATE, 0.0, 2.0)]
-        self.workers = Ears(self.hub, sound)
-        engine = Engine(config, embedder, backend, policies, store, recogniser, self.workers)
+        pipeline_events = [SpeechBegan(1, 0, 0.0), *recogniser.recognise(windows), SpeechEnded(1, 2 * RATE, 0.0, 2.0)]
+        self.live = FakeLive(self.bus, pipeline_events)
+        choice = ModelChoice(config.model, "the test has chosen it")
+        engine = Engine(config, choice, embedder, backend, policies, store, recogniser, self.live)
         self.state = State(
             config, Access(0, LISTENERS), Lockout(folder / "lockout.json", config.lockout), Auditor(None)
         )
         self.state.use(config, self.state.access, engine)
-        self.methods = Methods(self.state, self.hub, self._reload)
+        self.methods = Methods(self.state, self.bus, self._reload)
         self._dispatcher = Dispatcher(self.methods.handle, check_replies=True)
 
     async def ask(self, method: str, peer: Peer = ROOT, **parameters: object) -> list[Reply]:
-        """Every reply to one call."""
+        """All replies to one call."""
         replies: list[Reply] = []
 
         async def send(reply: Reply) -> None:
@@ -162,6 +173,22 @@ class Desk:
         return []
 
 
+def run_scenario(
+    folder: Path,
+    backend: Backend,
+    windows: Sequence[Window],
+    scenario: Callable[[InProcessDaemon], Awaitable[T]],
+    config: Config | None = None,
+) -> T:
+    """Run `scenario(daemon)` with a daemon in which each request hears `windows`, and return its result."""
+
+    async def run() -> T:
+        async with asyncio.timeout(DEADLINE):
+            return await scenario(InProcessDaemon(folder, backend, windows, config or Config()))
+
+    return asyncio.run(run())
+
+
 def ask(
     folder: Path,
     backend: Backend,
@@ -170,12 +197,16 @@ def ask(
     peer: Peer = ROOT,
     config: Config | None = None,
     **parameters: object,
-) -> tuple[list[Reply], Desk]:
-    """Every reply to one call to a daemon that hears `windows`, and the daemon as it was left."""
+) -> tuple[list[Reply], InProcessDaemon]:
+    """All replies to one call to a daemon that hears `windows`, and the daemon."""
 
-    async def run() -> tuple[list[Reply], Desk]:
-        desk = Desk(folder, backend, windows, config or Config())
-        async with asyncio.timeout(20.0):
-            return await desk.ask(method, peer, **parameters), desk
+    async def scenario(daemon: InProcessDaemon) -> tuple[list[Reply], InProcessDaemon]:
+        return await daemon.ask(method, peer, **parameters), daemon
 
-    return asyncio.run(run())
+    return run_scenario(folder, backend, windows, scenario, config)
+
+
+def outcome(replies: Sequence[Reply], key: str = "outcome") -> str:
+    """The value of `key` in the last reply, or the short name of its error."""
+    last = replies[-1]
+    return str(last.parameters[key]) if last.error is None else last.error.rpartition(".")[2]

@@ -1,4 +1,4 @@
-"""What the daemon hears: a room with its quiet noise, in which recordings are played; and the demo's voices."""
+"""Audio for the daemon's standard input: recordings played in the noise of a quiet room, and the demo's voices."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import numpy as np
 import soundfile
 
 import voiceauthd
+from voiceauthd.audio.pcm import pcm16
 
 RATE = 16_000
 FRAME = RATE // 50
-"""Samples that are handed over at a time: 20 ms."""
+"""Samples that are written at a time: 20 ms."""
 
 ROOM_TONE_DBFS = -75.0
-"""A quiet room through a good microphone. No microphone delivers zeros."""
+"""Noise level of a quiet room through a good microphone. No microphone delivers zeros."""
 
 VOICES = Path(voiceauthd.__file__).parent / "demo" / "voices"
 PEOPLE = ("Ralph", "Susan")
@@ -37,7 +38,7 @@ CONVERSATION = (
 
 @functools.cache
 def voice(name: str) -> np.ndarray:
-    """A recording of the demo: float32, 16 kHz, mono."""
+    """Return a recording of the demo: float32, 16 kHz, mono."""
     samples, rate = soundfile.read(VOICES / f"{name}.flac", dtype="float32")
     assert rate == RATE
     assert samples.ndim == 1
@@ -46,31 +47,26 @@ def voice(name: str) -> np.ndarray:
 
 
 def takes(person: str) -> list[np.ndarray]:
-    """Three recordings to enrol somebody from, with 14 s of speech."""
+    """Return three recordings to enrol somebody from, with 14 s of speech."""
     return [voice(f"{person.lower()}-{number}") for number in (1, 2, 5)]
 
 
 def quiet(seconds: float, seed: int = 0) -> np.ndarray:
-    """Nothing but the noise of the room."""
+    """Return only the noise of the room."""
     tone = np.random.default_rng(seed).normal(0.0, 10.0 ** (ROOM_TONE_DBFS / 20.0), round(seconds * RATE))
     return tone.astype(np.float32)
 
 
 def noisy(samples: np.ndarray, snr_db: float) -> np.ndarray:
-    """Speech in white noise from half a second before it to half a second behind it."""
+    """Return speech in white noise, which begins half a second before it and ends half a second after it."""
     power = float(np.mean(samples.astype(np.float64) ** 2)) / 10.0 ** (snr_db / 10.0)
     noise = np.random.default_rng(1).normal(0.0, power**0.5, len(samples) + RATE)
     noise[RATE // 2 : RATE // 2 + len(samples)] += samples
     return noise.astype(np.float32)
 
 
-def pcm16(samples: np.ndarray) -> bytes:
-    """As signed 16-bit little-endian; what is over full scale is clipped."""
-    return np.clip(np.rint(samples.astype(np.float64) * 32768.0), -32768, 32767).astype("<i2").tobytes()
-
-
 class Clip:
-    """Something that is played. `over` is set when it has been handed over; `start` is in seconds of sound."""
+    """Samples to play. `over` is set when they have been written; `start` is their position in seconds of audio."""
 
     def __init__(self, samples: np.ndarray) -> None:
         self.samples = samples
@@ -78,10 +74,10 @@ class Clip:
         self.over = threading.Event()
 
 
-class Room:
-    """Writes 16-bit PCM to `pipe` from a thread of its own: clips in their order, and room tone around them.
+class AudioFeed:
+    """Writes 16-bit PCM to `pipe` from its own thread: clips in their order, and room tone before and after them.
 
-    speed: multiples of real time. A reader who is slower than that holds it up.
+    speed: multiples of real time. A slower reader makes it wait.
     """
 
     def __init__(self, pipe: IO[bytes], speed: float) -> None:
@@ -89,37 +85,37 @@ class Room:
         self._speed = speed
         self._clips: collections.deque[Clip] = collections.deque()
         self._open = True
-        self._thread = threading.Thread(target=self._run, name="room", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="audio feed", daemon=True)
         self._thread.start()
 
     def play(self, samples: np.ndarray, pause: float = 0.5) -> Clip:
-        """Plays after `pause` seconds of quiet, behind whatever plays already. Returns at once."""
+        """Queue samples after `pause` seconds of quiet. Returns at once."""
         clip = Clip(np.concatenate([quiet(pause), samples]))
         self._clips.append(clip)
         return clip
 
-    def say(self, samples: np.ndarray, pause: float = 0.5) -> float:
-        """Plays, and waits until it is over. Returns where it began, in seconds of sound."""
+    def play_through(self, samples: np.ndarray, pause: float = 0.5) -> float:
+        """Play samples to their end, and return where they began, in seconds of audio."""
         clip = self.play(samples, pause)
-        assert clip.over.wait(60.0), "the daemon does not take the sound"
+        assert clip.over.wait(60.0), "the daemon does not read the audio"
         return clip.start + pause
 
-    def rest(self, seconds: float) -> None:
-        """Lets quiet sound pass."""
-        self.say(np.zeros(0, np.float32), seconds)
+    def play_quiet(self, seconds: float) -> None:
+        """Play only the noise of the room."""
+        self.play_through(np.zeros(0, np.float32), seconds)
 
-    def hush(self) -> None:
-        """Stops what plays, and what would be played next."""
+    def stop_playing(self) -> None:
+        """Stop the clip that is playing, and drop the clips after it."""
         self._clips.clear()
-        self.rest(0.1)
+        self.play_quiet(0.1)
 
     def close(self) -> None:
-        """Ends the sound."""
+        """End the audio."""
         self._open = False
         self._thread.join(10.0)
         try:
             self._pipe.close()
-        except OSError:  # nobody reads any more
+        except OSError:  # the daemon has ended
             pass
 
     def _run(self) -> None:
