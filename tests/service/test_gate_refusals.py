@@ -24,7 +24,7 @@ def progress(replies):
 @pytest.mark.parametrize("method", ["Verify", "Identify"])
 def test_each_refused_window_is_reported_with_its_reason_and_none_is_decided_on(tmp_path, method, reason, quality):
     name = {"name": "Ralph"} if method == "Verify" else {}
-    replies, _ = ask(tmp_path, CALIBRATED, [window(1.0, **quality)] * 3, method, timeout=0.1, **name)
+    replies, _ = ask(tmp_path, CALIBRATED, [window(1.0, **quality)] * 3, method, timeout=0.2, **name)
     reported = progress(replies)
     assert [(reply["reason"], reply["advice"]) for reply in reported] == [(reason, ADVICE[reason])] * 3
     assert {reply["net_speech"] for reply in reported} == {0.0}

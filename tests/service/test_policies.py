@@ -110,7 +110,7 @@ def test_a_stricter_policy_needs_a_higher_score(tmp_path, cosine, monitor, unloc
 def test_an_owner_gets_decisions_but_no_score_margin_or_threshold(tmp_path, backend, cosine):
     for policy in NAMES if backend is WELL_CALIBRATED else ("monitor", "unlock"):
         windows = [window(cosine), window(cosine, snr_db=-10.0), window(cosine)]
-        replies, _ = ask(tmp_path, backend, windows, "Verify", RALPH, name="Ralph", policy=policy, timeout=0.1)
+        replies, _ = ask(tmp_path, backend, windows, "Verify", RALPH, name="Ralph", policy=policy, timeout=0.2)
         assert replies[-1].parameters["outcome"] in {"accept", "inconclusive", "reject"}
         for reply in replies:
             assert [reply.parameters.get(key) for key in SECRET] == [None, None, None]
