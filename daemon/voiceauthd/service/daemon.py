@@ -39,6 +39,7 @@ from voiceauthd.service.replies import Reply
 from voiceauthd.service.state import State
 from voiceauthd.service.status import status_line
 from voiceauthd.service.threads import in_thread
+from voiceauthd.speech.vad import VAD_UNAVAILABLE
 
 log = logging.getLogger(__name__)
 
@@ -235,7 +236,8 @@ class Daemon:
         """Whether the model has loaded; False if the daemon was told to stop first. Raises what prevents loading.
 
         A missing or unusable model does not end the daemon, unless it only runs to follow a source: calls are answered
-        with the reason, and loading is tried again when the model cache changes.
+        with the reason, and loading is tried again when the model cache changes. A missing voice activity detector
+        ends it: no fetched model would help.
         """
         while True:
             before = await in_thread(self._cached_models)
@@ -243,7 +245,7 @@ class Daemon:
                 if not await self._unless_stopped(self._build()):
                     return False
             except ModelError as problem:
-                if self._on_event is not None:
+                if self._on_event is not None or problem.reason == VAD_UNAVAILABLE:
                     raise
                 if str(problem) != str(self._state.model_problem):
                     log.error("%s", problem)

@@ -24,6 +24,9 @@ SILERO_HYSTERESIS = 0.15
 """Speech, once found, continues while the probability stays above the threshold minus this, which is the value in
 silero-vad's own iterator."""
 
+VAD_UNAVAILABLE = "vad_unavailable"
+"""Reason of the `ModelError` for a detector that does not load. The daemon does not start without its detectors."""
+
 
 class FirstGate:
     """webrtcvad on frames of 10, 20 or 30 ms.
@@ -38,7 +41,7 @@ class FirstGate:
             self._vad = webrtcvad.Vad(aggressiveness)
         except Exception as failure:
             raise ModelError(
-                f"webrtcvad does not load ({failure}); reinstall it: pip install webrtcvad-wheels", "vad_unavailable"
+                f"webrtcvad does not load ({failure}); reinstall it: pip install webrtcvad-wheels", VAD_UNAVAILABLE
             ) from failure
 
     def voiced(self, frame: Samples) -> bool:
@@ -108,5 +111,5 @@ def _load_silero() -> _Silero:
         raise ModelError(
             f"silero-vad does not load ({failure}); reinstall it: pip install silero-vad, "
             "or switch it off with `speech.confirm: false`",
-            "vad_unavailable",
+            VAD_UNAVAILABLE,
         ) from failure
