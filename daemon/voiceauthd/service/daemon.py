@@ -156,7 +156,8 @@ class Daemon:
         config, changed = self._read_again(old.config)
         access = Access.from_config(config.access)
         engine = await in_thread(build_engine, config, self._bus.publish, old)
-        if engine.choice.config.name != old.choice.config.name and config.model.name == AUTO and old.store.all():
+        other_model = config.model.name == AUTO and engine.choice.config.name != old.choice.config.name
+        if other_model and engine.store.folder == old.store.folder and old.store.all():
             # Chosen while nobody was enrolled; since then somebody has been.
             raise WithdrawnError("a voice was enrolled during the reload; reload again")
         # Both may listen to the same source, so the old one must have closed it.
