@@ -14,7 +14,8 @@ from types import TracebackType
 from typing import IO, Any
 
 from voiceauthd.client import Client
-from voiceauthd.errors import ExitCode, ModelError, NotRunningError, VoiceauthError
+from voiceauthd.client.errors import daemon_ended
+from voiceauthd.errors import ModelError, NotRunningError, VoiceauthError
 
 START_LIMIT = 90.0
 """Seconds for the daemon to load the largest model on a busy machine."""
@@ -149,10 +150,7 @@ class ChildDaemon:
             code = self._running.wait(within)
         except subprocess.TimeoutExpired:
             return
-        error = VoiceauthError(f"the daemon ended with exit code {code}{self._last_log_line()}", "daemon_ended")
-        known = code in set(ExitCode) and code != ExitCode.OK
-        error.exit_code = ExitCode(code) if known else ExitCode.NOT_RUNNING
-        raise error
+        raise daemon_ended(code, self.log_tail(1))
 
     def stop(self) -> int:
         """Send SIGTERM and wait; kill the daemon if it does not stop. Return its exit code. May be called again."""

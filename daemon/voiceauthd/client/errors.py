@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from voiceauthd.errors import DeniedError, NotRunningError, VoiceauthError
+from voiceauthd.errors import DeniedError, ExitCode, NotRunningError, VoiceauthError
 from voiceauthd.protocol.errors import MAX_LINE_LENGTH, exception_for_error
 from voiceauthd.protocol.wire import presentable
 
@@ -59,3 +59,12 @@ def unreachable(path: str, problem: OSError) -> VoiceauthError:
         f"{what}: start it (`systemctl start voiceauthd.socket` or `voiceauthd`), or name its socket "
         "in $VOICEAUTHD_SOCKET"
     )
+
+
+def daemon_ended(code: int, last_log_line: str) -> VoiceauthError:
+    """The error for a daemon that was started and has ended: with its own exit code, and what its log says last."""
+    detail = f": {last_log_line}" if last_log_line else ""
+    error = VoiceauthError(f"the daemon ended with exit code {code}{detail}", "daemon_ended")
+    known = code in set(ExitCode) and code != ExitCode.OK
+    error.exit_code = ExitCode(code) if known else ExitCode.NOT_RUNNING
+    return error

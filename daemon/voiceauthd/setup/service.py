@@ -22,16 +22,15 @@ from typing import Any, Literal
 import voiceauthd
 from voiceauthd.atomic_file import write_file
 from voiceauthd.client import Client
+from voiceauthd.client.errors import daemon_ended
 from voiceauthd.config.load import find_config, load_config
 from voiceauthd.config.resolve import state_folder
 from voiceauthd.doctor.service_kind import SoundAccess, Suited, suited
 from voiceauthd.errors import (
     DeniedError,
-    ExitCode,
     NotRunningError,
     StorageError,
     UsageError,
-    VoiceauthError,
 )
 from voiceauthd.protocol.credentials import credentials_of
 from voiceauthd.protocol.paths import SYSTEM_SOCKET, default_socket
@@ -233,9 +232,7 @@ def _start_background() -> None:
         if (code := daemon.poll()) is None:
             daemon.terminate()
             raise
-        error = VoiceauthError(f"the daemon ended with exit code {code}: {_last_line(log)}", "daemon_ended")
-        error.exit_code = ExitCode(code) if code in set(ExitCode) and code else ExitCode.NOT_RUNNING
-        raise error from None
+        raise daemon_ended(code, _last_line(log)) from None
 
 
 def _wait_for_socket(path: str, daemon: subprocess.Popen[bytes] | None = None) -> Running:
