@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voiceauthd.audio.block import RATE
-from voiceauthd.audio.resample import Resampler, mix_down
+from voiceauthd.audio.mixdown import mean_of
+from voiceauthd.audio.resample import Resampler
 
 RATES = [8000, 11025, 22050, 32000, 44100, 48000, 96000, 192000]
 
@@ -98,8 +99,8 @@ def test_time_does_not_drift_over_ten_minutes():
 
 def test_channels_are_mixed_to_their_mean():
     frames = np.array([[1.0, 0.0, -0.5], [0.25, 0.25, 0.25]], dtype=np.float32)
-    assert mix_down(frames) == pytest.approx([1 / 6, 0.25])
-    assert mix_down(frames).dtype == np.float32
+    assert mean_of(frames) == pytest.approx([1 / 6, 0.25])
+    assert mean_of(frames).dtype == np.float32
 
 
 def test_the_output_does_not_share_memory_with_the_callers_buffer():

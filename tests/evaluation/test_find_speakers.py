@@ -112,10 +112,10 @@ def test_voxceleb_is_recognised(tmp_path, recordings, above):
 
 
 def test_your_own_folder_is_recognised_with_all_formats(tmp_path, recordings):
-    make(tmp_path, recordings, "alice/monday.wav", "alice/tuesday.FLAC", "bob/b.ogg", "bob/far/c.mp3")
+    make(tmp_path, recordings, "alice/monday.wav", "alice/tuesday.FLAC", "bob/b.ogg", "bob/far/c.m4a")
     make(tmp_path, recordings, "alice/notes.txt", "bob/cover.jpg", "papers/read.me")
     assert found(tmp_path) == (
-        {"alice": ["alice/monday.wav", "alice/tuesday.FLAC"], "bob": ["bob/b.ogg", "bob/far/c.mp3"]},
+        {"alice": ["alice/monday.wav", "alice/tuesday.FLAC"], "bob": ["bob/b.ogg", "bob/far/c.m4a"]},
         [],
     )
 

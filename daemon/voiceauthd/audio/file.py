@@ -1,18 +1,23 @@
-"""Recordings: WAV, FLAC, OGG, MP3 and the other formats of libsndfile, at any rate, with any number of channels."""
+"""Recordings: all formats that libsndfile reads and, with PyAV, those of telephones and video cameras.
+
+At any rate, and with any number of channels.
+"""
 
 from __future__ import annotations
 
 import os
 import stat
 import time
+from collections import deque
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import soundfile
-from numpy.typing import NDArray
 
 from voiceauthd.audio.block import RATE, Block, Samples
+from voiceauthd.audio.decoder import DecodeError, Decoder, Frames, SoundFileDecoder
+from voiceauthd.audio.media_file import BEGINNING, MediaFileDecoder, install_command, media_format
+from voiceauthd.audio.mixdown import LOOK_AHEAD_SECONDS
 from voiceauthd.audio.resample import MAX_RATE, MIN_RATE, Resampler
 from voiceauthd.audio.wakeup import Wakeup
 from voiceauthd.errors import AudioError
@@ -23,8 +28,20 @@ MAX_RECORDING_SECONDS = 600.0
 MAX_CHANNELS = 64
 """No recorder has more; a header that claims more is damaged, and would allocate that much memory."""
 
+SUFFIXES = frozenset(
+    {
+        *(".flac", ".wav", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif"),
+        *(".m4a", ".aac", ".amr", ".awb", ".3gp", ".3g2", ".3gpp", ".caf", ".wma"),
+        *(".mp4", ".m4v", ".mov", ".mkv", ".mka", ".webm", ".weba", ".avi"),
+    }
+)
+"""Names that recordings end with, where a folder is searched for them. A file that is given is read in any case."""
+
 MAX_LAG = 0.25
 """Seconds that a real-time reader may be late and still catch up. If it is later, playback is postponed."""
+
+MAX_LOOK_AHEAD = 1_000_000
+"""Samples, of all channels together, that are read before the first one is used."""
 
 Pace = Literal["realtime", "fast"]
 
@@ -111,30 +128,34 @@ class Recording:
     def __init__(self, path: Path, block_ms: int) -> None:
         """Open the file. Raises `AudioError`, which says what is wrong with the file and what to do."""
         self._path = path
+        self._descriptor = -1
         self._descriptor = _open(path)
-        try:
-            self._file = soundfile.SoundFile(self._descriptor, closefd=False)
-        except soundfile.LibsndfileError as error:
-            os.close(self._descriptor)
-            raise AudioError(f"{path}: not audio ({_reason(error)}): use WAV, FLAC, OGG or MP3") from error
-        except BaseException:
-            os.close(self._descriptor)
-            raise
-        # After each read of a seekable file, soundfile seeks to the current position. That breaks MP3 decoding: a
-        # tone lost a third to two thirds of its level. It also trusts the length in the header of a truncated file.
-        self._file.seekable = lambda: False
-        rate, channels = self._file.samplerate, self._file.channels
-        if not (MIN_RATE <= rate <= MAX_RATE and channels <= MAX_CHANNELS):
-            raise AudioError(f"{path}: not usable audio ({rate} Hz, {channels} channels): its header may be damaged")
-        self._resampler = Resampler(rate, channels)
-        self._frames: NDArray[np.float32] = np.zeros((max(1, rate * block_ms // 1000), channels), dtype=np.float32)
-        self._frames_read = 0
+        self._decoder: Decoder | None = None
+        self._block_ms = block_ms
+        self._decoded = 0.0  # seconds that came from the decoder
+        self._seconds = 0.0  # seconds of them that were given out
         self._ended = False
+        self._ahead: deque[Frames] = deque()  # already read from the file
+        self._failure: DecodeError | None = None  # comes after them
+        try:
+            self._decoder = _decoder(path, self._descriptor, block_ms)
+            self._format = self._decoder.rate, self._decoder.channels
+            self._resampler = self._new_resampler()
+            self._look_ahead()
+        except BaseException:
+            self.close()
+            raise
 
     def __del__(self) -> None:
-        if hasattr(self, "_file"):
-            self._file.close()
+        self.close()
+
+    def close(self) -> None:
+        """Close the file. It also closes with the last reference to this object."""
+        if self._descriptor >= 0:
+            if self._decoder is not None:
+                self._decoder.close()
             os.close(self._descriptor)
+            self._descriptor = -1
 
     def next(self) -> Samples:
         """Return the next samples, at least one.
@@ -143,25 +164,121 @@ class Recording:
         """
         while not self._ended:
             try:
-                frames = self._file.read(out=self._frames)
-            except soundfile.LibsndfileError as error:
-                raise AudioError(f"{self._path}: damaged after {self._seconds:.2f} s ({_reason(error)})") from error
-            if not np.isfinite(frames).all():
-                raise AudioError(f"{self._path}: damaged after {self._seconds:.2f} s (samples that are not numbers)")
-            self._frames_read += len(frames)
-            self._ended = len(frames) < len(self._frames)
-            samples = self._resampler.push(frames)
-            if self._ended:
-                samples = np.concatenate((samples, self._resampler.flush()))
-            if self._frames_read == 0:
-                raise AudioError(f"{self._path}: contains no audio, perhaps because it was cut off: record it again")
+                frames = self._read()
+            except DecodeError as error:
+                raise self._damaged(str(error)) from error
+            if frames is None:
+                self._ended = True
+                if self._seconds == 0.0:
+                    raise AudioError(
+                        f"{self._path}: contains no audio, perhaps because it was cut off: record it again"
+                    )
+                samples = self._resampler.flush()
+            else:
+                samples = self._resampled(frames)
             if len(samples) > 0:
                 return samples
         raise EOFError(f"{self._path}: the end of the recording")
 
-    @property
-    def _seconds(self) -> float:
-        return self._frames_read / float(self._file.samplerate)
+    def duration(self) -> float:
+        """Return the seconds from start to end: from the header, or else by decoding, which ends this recording.
+
+        Raises `AudioError` where a file whose header does not say it is damaged.
+        """
+        assert self._decoder is not None
+        length = self._decoder.seconds
+        if length is not None:
+            return length
+        samples = 0
+        while True:
+            try:
+                samples += len(self.next())
+            except EOFError:
+                return samples / RATE
+
+    def _resampled(self, frames: Frames) -> Samples:
+        if not np.isfinite(frames.samples).all():
+            raise self._damaged("samples that are not numbers")
+        rest = np.zeros(0, dtype=np.float32)
+        if (frames.rate, frames.samples.shape[1]) != self._format:  # files that were joined
+            rest = self._resampler.flush()
+            self._format = frames.rate, frames.samples.shape[1]
+            self._resampler = self._new_resampler()
+            self._ahead.appendleft(frames)
+            self._look_ahead()
+            frames = self._ahead.popleft()
+        self._seconds += len(frames.samples) / frames.rate
+        return np.concatenate((rest, self._resampler.push(frames.samples)))
+
+    def _read(self) -> Frames | None:
+        if self._ahead:
+            return self._ahead.popleft()
+        if self._failure is not None:
+            raise self._failure
+        return self._decode()
+
+    def _decode(self) -> Frames | None:
+        assert self._decoder is not None
+        frames = self._decoder.read()
+        if frames is None and isinstance(self._decoder, SoundFileDecoder) and self._decoder.stopped_early:
+            frames = self._go_on()
+        if frames is not None:
+            self._decoded += len(frames.samples) / frames.rate
+        return frames
+
+    def _go_on(self) -> Frames | None:
+        """Let PyAV read what libsndfile leaves out. Returns the first frames of that."""
+        os.lseek(self._descriptor, 0, os.SEEK_SET)
+        try:
+            decoder = MediaFileDecoder(self._descriptor, self._block_ms)
+        except ImportError as error:
+            raise DecodeError(
+                f"another part follows, as in joined files, and needs PyAV: {install_command()}"
+            ) from error
+        assert self._decoder is not None
+        self._decoder.close()
+        self._decoder = decoder
+        known = self._decoded
+        while (frames := decoder.read()) is not None:
+            skip = min(len(frames.samples), round(known * frames.rate))
+            known -= skip / frames.rate
+            if skip < len(frames.samples):
+                return Frames(frames.samples[skip:], frames.rate)
+        return None
+
+    def _look_ahead(self) -> None:
+        """Let the resampler see how the channels begin. A microphone's it only sees when they come."""
+        rate, channels = self._format
+        if channels == 1:
+            return
+        wanted = min(round(LOOK_AHEAD_SECONDS * rate), MAX_LOOK_AHEAD // channels)
+        ahead = [Frames(frames.samples.copy(), frames.rate) for frames in self._ahead]
+        while sum(len(frames.samples) for frames in ahead) < wanted:
+            try:
+                frames = self._decode()
+            except DecodeError as error:
+                self._failure = error
+                break
+            if frames is None:
+                break
+            ahead.append(Frames(frames.samples.copy(), frames.rate))  # the decoder will use its buffer again
+            if (frames.rate, frames.samples.shape[1]) != self._format or not np.isfinite(frames.samples).all():
+                break
+        self._ahead = deque(ahead)
+        usable = [f.samples for f in ahead if (f.rate, f.samples.shape[1]) == self._format]
+        whole = np.concatenate(usable) if usable else np.zeros((0, channels), dtype=np.float32)
+        whole = whole[:wanted]
+        finite = np.isfinite(whole).all(axis=1)
+        self._resampler.look_ahead(whole if finite.all() else whole[: int(np.argmin(finite))])
+
+    def _new_resampler(self) -> Resampler:
+        rate, channels = self._format
+        if not (MIN_RATE <= rate <= MAX_RATE and 1 <= channels <= MAX_CHANNELS):
+            raise AudioError(f"{self._path}: not usable audio ({rate} Hz, {channels} channels): it may be damaged")
+        return Resampler(rate, channels)
+
+    def _damaged(self, reason: str) -> AudioError:
+        return AudioError(f"{self._path}: damaged after {self._seconds:.2f} s ({reason})")
 
 
 def read_recording(path: Path) -> Samples:
@@ -180,6 +297,15 @@ def read_recording(path: Path) -> Samples:
         total += len(pieces[-1])
         if total > MAX_RECORDING_SECONDS * RATE:
             raise AudioError(f"{path}: longer than {MAX_RECORDING_SECONDS / 60:.0f} minutes: cut it", "too_long")
+
+
+def recording_seconds(path: Path) -> float:
+    """Return the length of a recording, from its header where that says it. Raises `AudioError` as `Recording` does."""
+    recording = Recording(path, block_ms=100)
+    try:
+        return recording.duration()
+    finally:
+        recording.close()
 
 
 def _open(path: Path) -> int:
@@ -207,5 +333,28 @@ def _open(path: Path) -> int:
     return descriptor
 
 
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "error_string", error)).strip().rstrip(".")
+def _decoder(path: Path, descriptor: int, block_ms: int) -> Decoder:
+    """Return what decodes the file: libsndfile, else PyAV. The content decides, not the name.
+
+    Raises `AudioError` if neither can, or if PyAV could and is not installed.
+    """
+    try:
+        return SoundFileDecoder(descriptor, block_ms)
+    except DecodeError as error:
+        reason = str(error)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    try:
+        return MediaFileDecoder(descriptor, block_ms)
+    except DecodeError as error:
+        kind = media_format(os.pread(descriptor, BEGINNING, 0))
+        if kind is not None:
+            reason = f"{kind}: {error}"
+        advice = "use WAV, FLAC, OGG, MP3, M4A, AMR or WebM"
+        raise AudioError(f"{path}: not audio ({reason}): {advice}") from error
+    except ImportError as error:
+        kind = media_format(os.pread(descriptor, BEGINNING, 0))
+        if kind is None:
+            raise AudioError(f"{path}: not audio ({reason}): use WAV, FLAC, OGG or MP3") from error
+        raise AudioError(
+            f"{path}: reading {kind} needs PyAV: {install_command()}; or convert it to WAV, FLAC, OGG or MP3"
+        ) from error

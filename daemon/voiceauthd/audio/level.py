@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,10 @@ MAX_CLIPPING = 0.01
 """Share of samples at full scale above which the recording level is too high; the quality gate is as strict."""
 
 
+CHANNEL_FIX = "nothing is lost; for other programs, record one channel, or check the cable and the mixer"
+"""What to do about `Level.channels`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Level:
     """The level of a recording.
@@ -37,12 +41,14 @@ class Level:
     average   root mean square in dBFS; -inf for digital silence
     loudest   root mean square of the loudest `METER_SECONDS`, in dBFS
     clipping  share of samples at full scale, 0 to 1
+    channels  what is wrong with the microphone's channels, and which are used; None if nothing is
     """
 
     seconds: float
     average: float
     loudest: float
     clipping: float
+    channels: str | None = None
 
 
 def measure_level(microphone: Microphone, seconds: float, show: Callable[[float], None] | None = None) -> Level:
@@ -72,7 +78,7 @@ def measure_level(microphone: Microphone, seconds: float, show: Callable[[float]
         microphone.close()
     if have < needed:
         raise SourceError(f"{microphone.description} delivered {have / RATE:.1f} of {seconds:.1f} s of audio")
-    return level_of(np.concatenate(recorded))
+    return replace(level_of(np.concatenate(recorded)), channels=microphone.finding)
 
 
 def level_of(samples: Samples) -> Level:

@@ -77,6 +77,11 @@ class Microphone:
         """Seconds of exact digital zero up to now. A live microphone always has some noise; zeros mean it is muted."""
         return self._zeros / RATE
 
+    @property
+    def finding(self) -> str | None:
+        """What was wrong with its channels, and which are used; None if nothing was, since it was last opened."""
+        return self._resampler.finding
+
     def open(self) -> None:
         """Start recording. Raises `SourceError` if the device is missing, ambiguous, or cannot be opened."""
         self.close()

@@ -25,6 +25,7 @@ import soxr
 from numpy.typing import NDArray
 
 from voiceauthd.audio.block import RATE, Samples
+from voiceauthd.audio.mixdown import MixDown
 
 MIN_RATE = 1_000
 """Hz. At a lower rate a recording cannot contain the frequencies of speech."""
@@ -47,7 +48,7 @@ class Resampler:
         if channels < 1:
             raise ValueError(f"{channels} channels")
         self._rate = rate
-        self._channels = channels
+        self._mix = MixDown(rate, channels)
         self._stream = None if rate == RATE else soxr.ResampleStream(rate, RATE, 1, dtype="float32", vr=True)
         self._frames_in = 0
         self._samples_out = 0
@@ -57,9 +58,18 @@ class Resampler:
         """Seconds of audio that went in and have not come out yet. Never negative."""
         return max(0.0, self._frames_in / self._rate - self._samples_out / RATE)
 
+    @property
+    def finding(self) -> str | None:
+        """What is wrong with the channels, and which are used instead; None if all of them are used."""
+        return self._mix.finding
+
+    def look_ahead(self, frames: NDArray[np.float32]) -> None:
+        """Look at the channels of the first frames, which are pushed afterwards."""
+        self._mix.look_ahead(frames)
+
     def push(self, frames: NDArray[np.float32]) -> Samples:
         """Take frames of shape (n, channels) at `rate`. Return the samples that are ready, perhaps none, as a copy."""
-        mono = mix_down(frames)
+        mono = self._mix.push(frames)
         self._frames_in += len(mono)
         return self._resample(mono, last=False)
 
@@ -71,14 +81,3 @@ class Resampler:
         samples: Samples = mono if self._stream is None else self._stream.resample_chunk(mono, last=last)
         self._samples_out += len(samples)
         return samples
-
-
-def mix_down(frames: NDArray[np.float32]) -> Samples:
-    """Return the mean of the channels as a new array. Shape (n, channels) to (n,); one channel passes unchanged."""
-    channels = frames.shape[1]
-    mono: Samples = frames[:, 0].copy()
-    for channel in range(1, channels):  # one by one, because numpy's mean adds in an order that depends on n
-        mono += frames[:, channel]
-    if channels > 1:
-        mono *= np.float32(1.0 / channels)
-    return mono

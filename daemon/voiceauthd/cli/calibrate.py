@@ -2,9 +2,10 @@
 speech in FOLDER: how much more likely is this score if the speaker is the
 claimed person? FOLDER has a sub-folder for each speaker (LibriSpeech and
 VoxCeleb have), and the trials are made from it; or it has enroll.csv and
-trials.csv, as for `voiceauth evaluate`. Recordings are FLAC, WAV, OGG or MP3,
-of at least 20 speakers; the more there are, the stricter the policies that the
-result supports. The cohort is made of the same speakers unless one is given.
+trials.csv, as for `voiceauth evaluate`. Recordings are WAV, FLAC, MP3, M4A,
+or others, of at least 20 speakers; the more there are, the stricter the
+policies that the result supports. The cohort is made of the same speakers
+unless one is given.
 Prints what the result supports, measured on speakers who were left out of the
 fit. Needs no daemon; a running one loads the result on `voiceauth reload`. For
 the system's daemon, run this as root.

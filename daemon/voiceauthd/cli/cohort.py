@@ -24,7 +24,7 @@ FILES = 5
 
 _BUILD = """
 FOLDER has a sub-folder for each speaker (LibriSpeech and VoxCeleb have).
-Recordings are FLAC, WAV, OGG or MP3. The cohort holds one embedding for each
+Recordings are WAV, FLAC, OGG, MP3, M4A. The cohort holds one embedding for each
 speaker, no audio. Nobody in it should ever be enrolled here. With a new cohort
 the model is uncalibrated, so without --force this refuses to replace a
 calibration: `voiceauth calibrate` makes both at once. For the system's daemon,

@@ -16,14 +16,12 @@ from pathlib import Path
 import numpy as np
 
 from voiceauthd.audio.block import RATE, Samples
-from voiceauthd.audio.file import read_recording
+from voiceauthd.audio.file import SUFFIXES, read_recording
 from voiceauthd.errors import AudioError, UsageError
 from voiceauthd.evaluation.embedded_recording import EmbeddedSpeech
 from voiceauthd.speech.quality import power
 
 SNRS_DB = (20.0, 10.0, 5.0, 0.0)
-
-SUFFIXES = {".flac", ".wav", ".ogg", ".mp3"}
 
 MAX_PEAK = 0.99
 """Louder results are scaled down as a whole: clipping would be another degradation."""

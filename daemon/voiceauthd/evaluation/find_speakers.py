@@ -15,11 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import soundfile
 
-from voiceauthd.audio.file import MAX_RECORDING_SECONDS
+from voiceauthd.audio.file import MAX_RECORDING_SECONDS, SUFFIXES, recording_seconds
 from voiceauthd.errors import AudioError, UsageError
-from voiceauthd.evaluation.degrade import SUFFIXES
 
 LIBRISPEECH_TABLE = "SPEAKERS.TXT"
 """In the root of LibriSpeech, next to its partitions."""
@@ -100,10 +98,10 @@ def sessions_of(recordings: Iterable[Path]) -> list[list[Path]]:
 def duration(path: Path) -> float:
     """Seconds of a recording, from its header. Raises `AudioError`, which names the file, if it is not audio."""
     try:
-        return float(soundfile.info(path).duration)
-    except (soundfile.LibsndfileError, OSError, ValueError) as error:
-        reason = str(getattr(error, "error_string", error)).strip().rstrip(".")
-        raise AudioError(f"{path}: not audio ({reason}): repair it, or remove it from the folder") from error
+        return recording_seconds(path)
+    except AudioError as error:
+        reason = str(error).removeprefix(f"{path}: ")
+        raise AudioError(f"{path}: not audio for this: {reason}; or remove it from the folder") from error
 
 
 def is_usable(length: float) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-from voiceauthd.audio.level import MAX_CLIPPING, MIN_SPEECH_DBFS, MUTED_DBFS, Level, measure_level
+from voiceauthd.audio.level import CHANNEL_FIX, MAX_CLIPPING, MIN_SPEECH_DBFS, MUTED_DBFS, Level, measure_level
 from voiceauthd.audio.microphone import Microphone
 from voiceauthd.audio.portaudio import PORTAUDIO, Device
 from voiceauthd.config.schema import AudioConfig
@@ -54,4 +54,4 @@ def verdict(level: Level) -> str:
         return f"too loud: {level.clipping:.0%} of the samples are clipped; lower the recording level"
     if level.loudest < MIN_SPEECH_DBFS:
         return "nobody spoke, or the microphone is quiet: speech should reach -35 dBFS or more"
-    return "good"
+    return "good" if level.channels is None else f"good, although {level.channels}: {CHANNEL_FIX}"
