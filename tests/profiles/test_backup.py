@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from voiceauthd.errors import StorageError, UsageError
-from voiceauthd.profiles import backup as module
+from voiceauthd.profiles import passphrase_envelope as module
 from voiceauthd.profiles.backup import BEGIN, END, check_backup, is_backup, open_backup, seal_backup
 
 DOCUMENT = "voiceauthd-profile 1 00\n" + json.dumps({"name": "Jürgen", "n": list(range(200))}) + "\n"

@@ -15,9 +15,8 @@ from profile_parts import keys_beside, names, open_store, profile, profile_files
 
 from voiceauthd.errors import StorageError
 from voiceauthd.profiles.document import encode_profile
-from voiceauthd.profiles.keys import KEY_FILE, Key, Keys, KeySource, load_keys, new_key
+from voiceauthd.profiles.keys import KEY_FILE, Key, Keys, KeySource, encode_keys, load_keys, new_key
 from voiceauthd.profiles.keys import _decode as decode_keys
-from voiceauthd.profiles.keys import _encode as encode_keys
 from voiceauthd.profiles.store import ProfileStore
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of a file")

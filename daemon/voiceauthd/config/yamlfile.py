@@ -36,12 +36,14 @@ class TooMuch(Exception):  # noqa: N818  ends the reading of a file whose proble
     """The rest of the file is not read."""
 
 
-def read_file(file: Path, problems: list[str]) -> dict[str, Raw]:
+def read_file(file: Path, problems: list[str], text: str | None = None) -> dict[str, Raw]:
     """Return the values in `file` by the path of their key. Problems are added to `problems`, one line each.
+
+    text  its content, if it is not to be read
 
     Raises `ConfigError` if the file cannot be read at all: it is missing, a folder, not UTF-8, or too long.
     """
-    text = _read_text(file)
+    text = read_text(file) if text is None else text
     reader = _Reader(text, file, problems)
     try:
         reader.read()
@@ -71,7 +73,8 @@ def scalar_of(text: str) -> str:
     return scalars[0].value
 
 
-def _read_text(file: Path) -> str:
+def read_text(file: Path) -> str:
+    """Return the text of a configuration file. Raises `ConfigError` if it cannot be one."""
     try:
         # Non-blocking, so that a named pipe cannot block the start.
         descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)

@@ -80,11 +80,9 @@ def _of_profiles(model: ModelConfig, enrolled: Sequence[EnrolledModel], cache: P
     chosen, profiles = max(counted.items(), key=lambda item: (item[1], item[0].name, item[0].revision))
     belong = f"{profiles} enrolled profile{'s belong' if profiles > 1 else ' belongs'} to {chosen}"
     if find(chosen.name, chosen.revision, cache) is None:
-        fetch = f"run `voiceauth model fetch {_fetch_words(chosen)}`"
-        if chosen.revision == LOCAL_REVISION:
-            fetch = f"set `model.name` to the folder of {chosen.name}"
         raise ModelError(
-            f"{belong}, which is not in the model cache {cache}: {fetch}, or delete the profiles and enrol again",
+            f"{belong}, which is not in the model cache {cache}: {how_to_get(chosen)}, or delete the "
+            "profiles and enrol again",
             MISSING,
         )
     reason = f"auto: {belong}"
@@ -95,5 +93,9 @@ def _of_profiles(model: ModelConfig, enrolled: Sequence[EnrolledModel], cache: P
     return ModelChoice(replace(model, name=chosen.name, revision=chosen.revision), reason)
 
 
-def _fetch_words(model: EnrolledModel) -> str:
-    return CAMPPLUS if model.name == CAMPPLUS else f"{model.name} --revision {model.revision}"
+def how_to_get(model: EnrolledModel) -> str:
+    """Say how to make a model available that the cache does not have."""
+    if model.revision == LOCAL_REVISION:
+        return f"set `model.name` to the folder of {model.name}"
+    words = CAMPPLUS if model.name == CAMPPLUS else f"{model.name} --revision {model.revision}"
+    return f"run `voiceauth model fetch {words}`"

@@ -63,6 +63,32 @@ STATE = FolderKind("state folder", "state", None, ".voiceauthd-key-", root_may_o
 
 
 @contextmanager
+def folder_to_read(folder: Path, kind: FolderKind = PROFILES, *, locked: bool = False) -> Iterator[tuple[int, int]]:
+    """Open the folder for reading alone: nothing is created or removed. Yields a descriptor, and the uid that its files
+    must belong to.
+
+    locked  hold the folder's lock meanwhile, unless no writer has ever made one
+
+    Root may read the folder of any user. Raises `StorageError`: `unsafe_folder`, `unreadable`, `locked`.
+    """
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise StorageError(f"the {kind.what} {folder} cannot be read ({error.strerror})", "unreadable") from error
+    try:
+        owner = os.fstat(descriptor).st_uid if os.geteuid() == 0 else os.geteuid()
+        _check_owner(descriptor, folder, kind, owner)
+        lock = _lock(descriptor, folder, kind, create=False) if locked else None
+        try:
+            yield descriptor, owner
+        finally:
+            if lock is not None:
+                os.close(lock)
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
 def locked_folder(folder: Path, kind: FolderKind = PROFILES) -> Iterator[int]:
     """Hold the folder's lock, against other processes and other threads; yields a descriptor of the folder.
 
@@ -78,13 +104,14 @@ def locked_folder(folder: Path, kind: FolderKind = PROFILES) -> Iterator[int]:
             "unreadable",
         ) from error
     try:
-        _check_owner(descriptor, folder, kind)
+        _check_owner(descriptor, folder, kind, os.geteuid())
         lock = _lock(descriptor, folder, kind)
         try:
             _remove_temporaries(descriptor, kind)
             yield descriptor
         finally:
-            os.close(lock)
+            if lock is not None:
+                os.close(lock)
     finally:
         os.close(descriptor)
 
@@ -97,8 +124,10 @@ def list_folder(folder: int) -> list[str]:
         raise _unreadable_folder(error) from error
 
 
-def read_file(folder: int, name: str, limit: int) -> bytes:
+def read_file(folder: int, name: str, limit: int, owner: int | None = None) -> bytes:
     """Return the content of a file in the folder. Follows no symbolic link and does not wait for a pipe.
+
+    owner  the uid that it must belong to; None for this process's own
 
     Raises `StorageError`: `not_a_file`, `unsafe_permissions`, `too_large` (more than `limit` bytes), `unreadable`.
     """
@@ -111,7 +140,7 @@ def read_file(folder: int, name: str, limit: int) -> bytes:
             ) from error
         raise StorageError(f"{name} cannot be read ({error.strerror})", "unreadable") from error
     try:
-        _check_file(os.fstat(file), name, limit)
+        _check_file(os.fstat(file), name, limit, os.geteuid() if owner is None else owner)
         return _read_all(file, limit)
     except OSError as error:
         raise StorageError(f"{name} cannot be read ({error.strerror})", "unreadable") from error
@@ -177,9 +206,9 @@ def _make(folder: Path) -> None:
         each.mkdir(mode=0o700, exist_ok=True)
 
 
-def _check_owner(descriptor: int, folder: Path, kind: FolderKind) -> None:
+def _check_owner(descriptor: int, folder: Path, kind: FolderKind, owner: int) -> None:
     status = os.fstat(descriptor)
-    if status.st_uid != os.geteuid() and not (kind.root_may_own and status.st_uid == 0):
+    if status.st_uid != owner and not (kind.root_may_own and status.st_uid == 0):
         raise StorageError(
             f"the {kind.what} {folder} belongs to user {status.st_uid}, and this is user {os.geteuid()}: run as "
             f"that user, or name another folder with `{kind.setting}`",
@@ -193,14 +222,19 @@ def _check_owner(descriptor: int, folder: Path, kind: FolderKind) -> None:
         )
 
 
-def _lock(descriptor: int, folder: Path, kind: FolderKind) -> int:
+def _lock(descriptor: int, folder: Path, kind: FolderKind, *, create: bool = True) -> int | None:
     """Return the descriptor that holds the lock until it is closed. A new one for each call, so that threads exclude
-    each other, too."""
+    each other, too. With `create` false, None if there is no file to lock."""
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-    flags |= os.O_RDONLY | os.O_DIRECTORY if kind.lock is None else os.O_RDWR | os.O_CREAT
+    if kind.lock is None:
+        flags |= os.O_RDONLY | os.O_DIRECTORY
+    else:
+        flags |= os.O_RDWR | os.O_CREAT if create else os.O_RDONLY
     try:
         lock = os.open(kind.lock or ".", flags, 0o600, dir_fd=descriptor)
     except OSError as error:
+        if not create and isinstance(error, FileNotFoundError):
+            return None
         raise StorageError(f"the lock of {folder} cannot be opened ({error.strerror})", "locked") from error
     deadline = time.monotonic() + LOCK_TIMEOUT
     while True:
@@ -224,10 +258,10 @@ def _remove_temporaries(folder: int, kind: FolderKind) -> None:
         raise _unreadable_folder(error) from error
 
 
-def _check_file(status: os.stat_result, name: str, limit: int) -> None:
+def _check_file(status: os.stat_result, name: str, limit: int, owner: int) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise StorageError(f"{name} is not a file", "not_a_file")
-    if status.st_uid != os.geteuid():
+    if status.st_uid != owner:
         raise StorageError(
             f"{name} belongs to user {status.st_uid}: give it to the folder's owner", "unsafe_permissions"
         )

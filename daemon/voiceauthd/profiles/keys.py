@@ -26,7 +26,7 @@ from pathlib import Path
 
 from voiceauthd.errors import StorageError
 from voiceauthd.profiles.envelope import KEY_BYTES
-from voiceauthd.profiles.folder import STATE, locked_folder, write_file
+from voiceauthd.profiles.folder import STATE, folder_to_read, locked_folder, write_file
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class Keys:
         if self.source.credential:
             raise StorageError(f"{self.source} is not written: change the credential itself", "read_only")
         with locked_folder(self.source.path.parent, STATE) as folder:
-            write_file(folder, self.source.path.name, _encode(self), STATE)
+            write_file(folder, self.source.path.name, encode_keys(self), STATE)
 
 
 def new_key() -> Key:
@@ -153,16 +153,35 @@ def load_keys(file: Path, environment: Mapping[str, str] | None = None) -> Keys:
         if found is not None:
             return found
         made = Keys(new_key(), source=source, made=True)
-        write_file(folder, file.name, _encode(made), STATE)
+        write_file(folder, file.name, encode_keys(made), STATE)
     log.warning("made the key %s in %s: keep a copy; no profile can be read without it", made.current.id, source)
     return made
+
+
+def read_keys(file: Path, environment: Mapping[str, str] | None = None) -> Keys | None:
+    """Return the keys as `load_keys` does, but make none: None if there are none. Root may read any user's.
+
+    Raises `StorageError` as `load_keys` does.
+    """
+    environment = os.environ if environment is None else environment
+    if given := environment.get("CREDENTIALS_DIRECTORY"):
+        # Where systemd cannot set an access control list, it gives the credential to the service's user.
+        user = file.parent.stat().st_uid if os.geteuid() == 0 and file.parent.exists() else None
+        found = _read(KeySource(Path(given) / KEY_FILE, credential=True), user)
+        if found is not None:
+            return found
+    if not file.parent.exists():
+        return None
+    with folder_to_read(file.parent, STATE) as (_, owner):
+        return _read(KeySource(file), owner)
 
 
 def _id_of(secret: bytes) -> str:
     return hashlib.sha256(b"voiceauthd key id\n" + secret).hexdigest()[:ID_DIGITS]
 
 
-def _encode(keys: Keys) -> bytes:
+def encode_keys(keys: Keys) -> bytes:
+    """Return the content of a key file."""
     lines = (f"{KEY_WORD} {base64.b64encode(key.secret).decode()} {key.id}\n" for key in keys.all())
     return "".join(lines).encode()
 
@@ -197,8 +216,8 @@ def _unusable(problem: str, source: KeySource) -> StorageError:
     return StorageError(f"{source} {problem}: restore it from a copy{otherwise}", "bad_key")
 
 
-def _read(source: KeySource) -> Keys | None:
-    """Return the stored keys; None if the file does not exist."""
+def _read(source: KeySource, owner: int | None = None) -> Keys | None:
+    """Return the stored keys; None if the file does not exist. `owner`: see `_check`."""
     flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         file = os.open(source.path, flags)
@@ -207,7 +226,7 @@ def _read(source: KeySource) -> Keys | None:
     except OSError as error:
         raise _unreadable(source, error) from error
     try:
-        _check(os.fstat(file), source)
+        _check(os.fstat(file), source, os.geteuid() if owner is None else owner)
         data = os.read(file, MAX_BYTES + 1)
     except OSError as error:
         raise _unreadable(source, error) from error
@@ -224,15 +243,18 @@ def _unreadable(source: KeySource, error: OSError) -> StorageError:
     )
 
 
-def _check(status: os.stat_result, source: KeySource) -> None:
-    """Check type, owner and mode. A credential may belong to root and be readable for the service's user through an
-    access control list, which appears as the group's right to read."""
+def _check(status: os.stat_result, source: KeySource, owner: int) -> None:
+    """Check type, owner and mode. `owner`: the uid that a key file must belong to.
+
+    A credential may belong to root and be readable for the service's user through an access control list, which appears
+    as the group's right to read.
+    """
     if not stat.S_ISREG(status.st_mode):
         raise StorageError(f"{source} is not a file: put the key file itself there", "unsafe_key")
-    owners = {os.geteuid(), 0} if source.credential else {os.geteuid()}
+    owners = {owner, 0} if source.credential else {owner}
     if status.st_uid not in owners:
         raise StorageError(
-            f"{source} belongs to user {status.st_uid}, so it is not trusted: give it to user {os.geteuid()} if the "
+            f"{source} belongs to user {status.st_uid}, so it is not trusted: give it to user {owner} if the "
             "keys in it are yours",
             "unsafe_key",
         )

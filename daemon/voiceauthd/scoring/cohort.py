@@ -93,8 +93,11 @@ def encode_cohort(cohort: Cohort) -> bytes:
     return save({"vectors": np.ascontiguousarray(cohort.vectors, np.float32)}, metadata=about)
 
 
-def decode_cohort(data: bytes, model: ModelId, place: str) -> Cohort:
-    """Return the cohort in the content of a file. `place`: the file, for messages.
+def decode_cohort(data: bytes, model: ModelId | None, place: str) -> Cohort:
+    """Return the cohort in the content of a file.
+
+    model  the model that it must belong to; None for any
+    place  the file, for messages
 
     Raises `StorageError`, reason `bad_cohort` if it is damaged or not a cohort, `wrong_model` if it is another model's.
     """
@@ -102,7 +105,7 @@ def decode_cohort(data: bytes, model: ModelId, place: str) -> Cohort:
         found = _parse(data)
     except (SafetensorError, KeyError, ValueError, TypeError, RecursionError) as error:
         raise StorageError(f"{place} is not a valid cohort ({error}): build it again", "bad_cohort") from error
-    if found.model != model:
+    if model is not None and found.model != model:
         raise StorageError(
             f"{place} is a cohort of {found.model}, but the model is {model}: build one with `voiceauth cohort build`",
             "wrong_model",

@@ -70,7 +70,7 @@ def read_document(file: str, passphrase_file: str | None) -> str:
 def _new_passphrase(name: str, file: str | None) -> str:
     """Return a passphrase for the backup of `name`. Raises `UsageError` if it is too weak."""
     passphrase = passphrase_of(file, f"for {plain(name)}", twice=True)
-    from voiceauthd.profiles.backup import check_passphrase
+    from voiceauthd.profiles.passphrase_envelope import check_passphrase
 
     check_passphrase(passphrase)
     return passphrase

@@ -14,20 +14,29 @@ MAX_FILE = 128 * 1024
 SEALED_PROFILE = b"voiceauthd-profile 2 "
 """How a file of the store begins, sealed with its machine's key."""
 
+MACHINE_BACKUP = b"voiceauthd-machine-backup "
+"""How a file of `voiceauth backup` begins."""
 
-def write_secret(path: Path, text: str, *, replace: bool) -> None:
-    """Write `text` to `path`, mode 0600, atomically.
+
+def write_secret(path: Path, content: str | bytes, *, replace: bool) -> None:
+    """Write `content` to `path`, mode 0600, atomically.
 
     Raises `UsageError`, reason `exists`, if `path` exists and `replace` is false; `StorageError` if writing fails.
     """
-    if not replace and path.is_symlink() | path.exists():
-        raise _exists(path)
+    if not replace:
+        require_absent(path)
     try:
-        write_file(path, text.encode("utf-8"), overwrite=replace)
+        write_file(path, content.encode("utf-8") if isinstance(content, str) else content, overwrite=replace)
     except FileExistsError:
         raise _exists(path) from None
     except OSError as problem:
         raise StorageError(f"cannot write {path}: {problem.strerror or problem}") from problem
+
+
+def require_absent(path: Path) -> None:
+    """Raises `UsageError`, reason `exists`, if anything has this name."""
+    if path.is_symlink() or path.exists():
+        raise _exists(path)
 
 
 def read_text(file: str) -> str:
@@ -40,6 +49,8 @@ def read_text(file: str) -> str:
                 data = stream.read(MAX_FILE + 1)
     except OSError as problem:
         raise StorageError(f"cannot read {file}: {problem.strerror or problem}") from problem
+    if data.startswith(MACHINE_BACKUP):
+        raise StorageError(f"{file} is a backup of a whole machine: use `voiceauth restore`")
     if len(data) > MAX_FILE:
         raise StorageError(f"{file} is not an exported profile: over {MAX_FILE // 1024} KiB")
     if data.startswith(SEALED_PROFILE):

@@ -1,0 +1,1 @@
+"""The whole state of a machine in one sealed file, and back: `voiceauth backup` and `voiceauth restore`."""
