@@ -5,6 +5,7 @@ The audio is that of `speech_parts.py`: the value of every sample says where it 
 
 from __future__ import annotations
 
+import math
 import queue
 import threading
 import time
@@ -17,6 +18,7 @@ from speech.speech_parts import SignDetector, frames, numbered, numbers, unconfi
 from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.config.schema import AudioConfig, GateConfig, QueueConfig
 from voiceauthd.embed.embedding import Embedding, ModelId, Vector, check_clip
+from voiceauthd.errors import ModelError
 from voiceauthd.pipeline.events import PipelineEvent, SourceChanged, SourceState
 from voiceauthd.pipeline.live import Live
 from voiceauthd.pipeline.recogniser import FailedWindow, Recogniser, RefusedWindow, ScoredWindow
@@ -29,6 +31,7 @@ from voiceauthd.speech.window import Window
 __all__ = ["SignDetector", "frames", "numbered", "numbers"]
 
 MODEL = ModelId("tiny", "1", "cd" * 32, "1", 4)
+OTHER = ModelId("tiny", "2", "cd" * 32, "1", 4)
 RULE = Rule(policy="monitor", calibrated=False, accept=0.5, reject=0.3, margin=0.05, min_speech=1.0, agreement=0.2)
 OPEN = GateConfig(min_snr_db=-200.0, max_clipping=1.0, min_level_dbfs=-100.0)
 """A gate that accepts numbered audio, which is very quiet, and no louder than the silence around it."""
@@ -46,6 +49,35 @@ def axis(index: int) -> Vector:
 def profile(name: str, vector: Vector) -> Profile:
     exemplar = Exemplar(vector, 4.0, 20.0, "default", timestamp())
     return Profile(name, new_uid(), 1, None, MODEL, (exemplar,), timestamp(), timestamp())
+
+
+def raising(failure: Exception) -> Callable[[Sequence[Samples]], object]:
+    def answer(clips: Sequence[Samples]) -> object:
+        raise failure
+
+    return answer
+
+
+def always(vector: object, model: ModelId = MODEL) -> Callable[[Sequence[Samples]], object]:
+    return lambda clips: [Embedding(np.asarray(vector, np.float32), model) for _ in clips]
+
+
+BROKEN: dict[str, Callable[[Sequence[Samples]], object]] = {
+    "a model error": raising(ModelError("no usable embedding")),
+    "an unexpected error": raising(RuntimeError("out of memory")),
+    "an index error": raising(IndexError("list index out of range")),
+    "NaN": always([math.nan, 0.0, 0.0, 1.0]),
+    "infinity": always([math.inf, 0.0, 0.0, 0.0]),
+    "zero": always([0.0, 0.0, 0.0, 0.0]),
+    "too long": always([2.0, 0.0, 0.0, 0.0]),
+    "another dimension": always([1.0, 0.0, 0.0]),
+    "a matrix": always(np.eye(4)[:1]),
+    "another model": always(axis(0), OTHER),
+    "none": lambda clips: [],
+    "too many": lambda clips: [Embedding(axis(0), MODEL)] * (len(clips) + 1),
+    "nothing": lambda clips: None,
+    "no embeddings": lambda clips: [None] * len(clips),
+}
 
 
 class ScriptedSource:

@@ -87,6 +87,22 @@ def test_the_backoff_grows_with_every_failure(model: ScriptedModel, published: P
         wait_until(lambda: live.state.state is SourceState.OPEN)
 
 
+def test_a_missing_microphone_is_logged_once_until_it_has_worked_again(
+    model: ScriptedModel, published: Published, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = ScriptedSource()
+    source.open_errors = [GONE] * 4
+    with following(source, model, published, audio=AudioConfig(backoff=0.01, backoff_limit=0.02)):
+        wait_until(lambda: len(source.opened) == 5)
+        warned = [record for record in caplog.records if record.levelname == "WARNING"]
+        assert len(warned) == 1
+        assert str(GONE) in warned[0].message
+        source.say(talk(0.3))
+        source.play(GONE)
+        wait_until(lambda: len(source.opened) == 6)
+        assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 2
+
+
 def test_a_device_that_opens_but_delivers_nothing_does_not_reset_the_backoff(
     model: ScriptedModel, published: Published
 ) -> None:

@@ -14,14 +14,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from live_parts import (
+    BROKEN,
     MODEL,
     OPEN,
+    OTHER,
     RULE,
     ScriptedModel,
     axis,
     one_block,
     places,
     profile,
+    raising,
     recogniser,
     sign_segmenter,
     talk,
@@ -29,16 +32,12 @@ from live_parts import (
 
 from voiceauthd.audio.block import RATE, Block, Samples
 from voiceauthd.config.schema import GateConfig
-from voiceauthd.embed.embedding import Embedding, ModelId
-from voiceauthd.errors import ModelError
+from voiceauthd.embed.embedding import Embedding
 from voiceauthd.pipeline.recogniser import FailedWindow, Recogniser, RefusedWindow, ScoredWindow, follow
 from voiceauthd.scoring.decision import Recognition
 from voiceauthd.scoring.pooled_speech import PooledSpeech
 from voiceauthd.scoring.similarity import make_gallery
 from voiceauthd.speech.window import Quality, Window
-
-OTHER = ModelId("tiny", "2", "cd" * 32, "1", 4)
-
 
 GOOD = Quality(net_speech=1.5, snr_db=20.0, clipping=0.0, level_dbfs=-20.0)
 REFUSED = {
@@ -51,35 +50,6 @@ REFUSED = {
 def window(number: int = 0, quality: Quality = GOOD, level: float = 1e-3) -> Window:
     samples = np.full(round(1.5 * RATE), level, np.float32)
     return Window(samples, number, number + len(samples), 0.0, 1, quality, quality.net_speech)
-
-
-def raising(failure: Exception) -> Callable[[Sequence[Samples]], object]:
-    def answer(clips: Sequence[Samples]) -> object:
-        raise failure
-
-    return answer
-
-
-def always(vector: object, model: ModelId = MODEL) -> Callable[[Sequence[Samples]], object]:
-    return lambda clips: [Embedding(np.asarray(vector, np.float32), model) for _ in clips]
-
-
-BROKEN = {
-    "a model error": raising(ModelError("no usable embedding")),
-    "an unexpected error": raising(RuntimeError("out of memory")),
-    "an index error": raising(IndexError("list index out of range")),
-    "NaN": always([math.nan, 0.0, 0.0, 1.0]),
-    "infinity": always([math.inf, 0.0, 0.0, 0.0]),
-    "zero": always([0.0, 0.0, 0.0, 0.0]),
-    "too long": always([2.0, 0.0, 0.0, 0.0]),
-    "another dimension": always([1.0, 0.0, 0.0]),
-    "a matrix": always(np.eye(4)[:1]),
-    "another model": always(axis(0), OTHER),
-    "none": lambda clips: [],
-    "too many": lambda clips: [Embedding(axis(0), MODEL)] * (len(clips) + 1),
-    "nothing": lambda clips: None,
-    "no embeddings": lambda clips: [None] * len(clips),
-}
 
 
 @pytest.mark.parametrize("answer", BROKEN.values(), ids=BROKEN.keys())

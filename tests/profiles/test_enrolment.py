@@ -133,6 +133,28 @@ def test_another_person_in_a_later_take_is_refused() -> None:
     assert speaker.enrolment.exemplars == 2
 
 
+def test_a_try_goes_on_from_what_an_earlier_one_has_collected() -> None:
+    first = enrol()
+    for _ in range(3):
+        first.say(4.0)
+    again = enrol()
+    again.enrolment.go_on(first.enrolment.new_exemplars)
+    assert again.enrolment.net_speech == first.enrolment.net_speech
+    assert again.say(4.0, BERTA).reason == "different_voice", "two voices must not be mixed"
+    while not again.enrolment.complete:
+        assert again.say(4.0).accepted
+    made = again.enrolment.finish()
+    assert made.exemplars[:3] == first.enrolment.new_exemplars
+    assert made.net_speech == 20.0
+
+
+def test_what_another_model_has_collected_is_an_error() -> None:
+    other = dataclasses.replace(profile().exemplars[0], vector=np.ones(7, np.float32))
+    with pytest.raises(ModelError) as caught:
+        enrol().enrolment.go_on([other])
+    assert caught.value.reason == "wrong_model"
+
+
 def test_an_embedding_that_is_not_finite_is_refused() -> None:
     speaker = enrol()
     windows = cut(2.0)

@@ -293,3 +293,38 @@ def test_if_the_folder_becomes_unsafe_the_last_snapshot_stays(store: ProfileStor
     with refused("unsafe_folder"):
         store.delete("anna")
     assert names(store) == ["anna"]
+
+
+def test_an_exemplar_is_dropped_by_its_number(store: ProfileStore, where: Path) -> None:
+    anna = store.add(profile("Anna", count=3))
+    left = store.drop_exemplar("anna", 2, anna.generation)
+    assert [one.vector.tobytes() for one in left.exemplars] == [anna.exemplars[at].vector.tobytes() for at in (0, 2)]
+    assert (left.name, left.uid, left.generation) == ("Anna", anna.uid, anna.generation + 1)
+    assert encode_profile(open_store(where).get("Anna")) == encode_profile(left)
+
+
+def test_a_number_from_before_a_change_drops_nothing(store: ProfileStore) -> None:
+    anna = store.add(profile("anna", count=3))
+    left = store.drop_exemplar("anna", 1, anna.generation)
+    with refused("changed"):
+        store.drop_exemplar("anna", 1, anna.generation)
+    for number in (0, -1, 3):
+        with refused("no_such_exemplar"):
+            store.drop_exemplar("anna", number, left.generation)
+    assert encode_profile(store.get("anna")) == encode_profile(left)
+
+
+def test_the_last_exemplar_stays(store: ProfileStore) -> None:
+    anna = store.add(profile("anna", count=1))
+    with refused("last_exemplar"):
+        store.drop_exemplar("anna", 1, anna.generation)
+    assert len(store.get("anna").exemplars) == 1
+
+
+def test_a_profile_made_from_an_older_one_does_not_replace_a_newer_one(store: ProfileStore) -> None:
+    anna = store.add(profile("anna", count=3))
+    left = store.drop_exemplar("anna", 1, anna.generation)
+    with refused("changed"):
+        store.replace(dataclasses.replace(anna, generation=2), generation=anna.generation)
+    assert encode_profile(store.get("anna")) == encode_profile(left)
+    assert store.replace(dataclasses.replace(left, generation=3), generation=left.generation).generation == 3

@@ -14,7 +14,7 @@ from profile_parts import MODEL
 
 from voiceauthd.embed.embedding import Vector
 from voiceauthd.profiles.profile import MAX_EXEMPLARS, Exemplar, Profile, new_uid, timestamp
-from voiceauthd.profiles.rating import Grade, Rating, rate
+from voiceauthd.profiles.rating import Grade, Rating, agreements, rate
 
 THRESHOLD = 0.6
 """That of CAM++. Vectors `near` the same voice have a cosine of about 0.64."""
@@ -51,7 +51,8 @@ def test_a_profile_that_meets_the_default_requirements_is_good() -> None:
         (exemplars(4, speech=6.0), "fair", "one more sentence"),
         (exemplars(3, speech=4.0), "fair", "8 s of speech and 2 more sentences"),
         (exemplars(2, speech=12.0), "poor", "3 more sentences"),
-        (exemplars(5, speech=1.5), "poor", "12 s of speech"),
+        (exemplars(5, speech=1.5), "poor", "13 s of speech"),  # 12.5: half a second less would not be enough
+        (exemplars(5, speech=3.92), "fair", "1 s of speech"),  # 0.4
         (exemplars(5, snr_db=8.0), "fair", "quieter place"),
         (exemplars(5, snr_db=2.0), "poor", "quieter place"),
     ],
@@ -123,3 +124,13 @@ def test_more_speech_never_lowers_the_grade(count: int, speech: float, snr_db: f
     less = rating(exemplars(count, speech, snr_db), threshold).grade
     more = rating(exemplars(count, speech * 1.5, snr_db), threshold).grade
     assert order.index(more) >= order.index(less)
+
+
+def test_the_agreement_of_each_exemplar_shows_which_one_is_somebody_elses() -> None:
+    found = [*exemplars(4), *exemplars(1, voice=BERTA), *exemplars(1, condition="headset")]
+    made = Profile("anna", new_uid(), 1, None, MODEL, tuple(found), timestamp(), timestamp())
+    *same, other, alone = agreements(made)
+    assert alone is None, "there is no other of its condition"
+    assert other is not None
+    assert all(agreement is not None and agreement > other + 0.2 for agreement in same)
+    assert rate(made, THRESHOLD).agreement == other

@@ -211,8 +211,9 @@ class EnrollConfig:
     timeout: Annotated[
         float,
         Setting(
-            "An enrolment that is not complete by then is cancelled, and the old profile stays. Higher allows for "
-            "pauses, but keeps the microphone busy for as long.",
+            "An enrolment that is not complete by then is cancelled, and the old profile stays. While takes are "
+            "accepted it may go on, up to three times as long. Higher allows for pauses, but keeps the microphone "
+            "busy.",
             unit="s",
             low=5,
             high=3600,

@@ -26,13 +26,15 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from voiceauthd.audio.block import RATE, Block, Source
 from voiceauthd.config.schema import AudioConfig, QueueConfig
 from voiceauthd.errors import AudioError, SourceError
 from voiceauthd.pipeline.events import MarkReached, PipelineEvent, SourceChanged, SourceState, WindowsDropped
+from voiceauthd.pipeline.meter import Meter
 from voiceauthd.pipeline.recogniser import FailedWindow, Recogniser, RefusedWindow
 from voiceauthd.pipeline.window_queue import Item, WindowQueue
 from voiceauthd.speech.segmenter import Segmenter
@@ -104,9 +106,11 @@ class Live:
         self._stopping = False
         self._marks: deque[tuple[int, float]] = deque()  # number, and when it was set
         self._mark_numbers = itertools.count(1)
+        self._meters: tuple[Meter, ...] = ()
         self._cut = self._embedded = self._refused = self._failed = self._reopened = 0
         self._latencies: deque[float] = deque(maxlen=TIMINGS_KEPT)
         self._forwards: deque[float] = deque(maxlen=TIMINGS_KEPT)
+        self._trouble = ""  # the last reason that was logged; "" once audio arrives
         self.failure: AudioError | None = None
         self.ended = False
         self.capture_alive = self.worker_alive = time.monotonic()
@@ -154,6 +158,18 @@ class Live:
             number = next(self._mark_numbers)
             self._marks.append((number, time.monotonic()))
             return number
+
+    @contextmanager
+    def metered(self) -> Iterator[Meter]:
+        """Provide a level meter that follows the source until the block ends. Without one, nothing is measured."""
+        meter = Meter()
+        with self._woken:
+            self._meters = (*self._meters, meter)
+        try:
+            yield meter
+        finally:
+            with self._woken:
+                self._meters = tuple(other for other in self._meters if other is not meter)
 
     def use(self, recogniser: Recogniser) -> None:
         """Replace model, voices and rule, from the next batch on."""
@@ -213,7 +229,7 @@ class Live:
                 try:
                     self._ensure_open()
                     if self._read_block():
-                        backoff = self._audio.backoff
+                        backoff, self._trouble = self._audio.backoff, ""
                 except EOFError:
                     self._end(f"the end of {self._source.description}")
                 except AudioError as failure:
@@ -235,6 +251,8 @@ class Live:
         self._serve_marks(block)
         for event in self._segmenter.push(block):
             self._deliver(event)
+        for meter in self._meters:
+            meter.add(block.samples, *self._segmenter.running)
         return True
 
     def _serve_marks(self, block: Block | None) -> None:
@@ -328,7 +346,10 @@ class Live:
 
     def _lose(self, failure: SourceError, backoff: float) -> None:
         """Close a source that failed, and wait `backoff` seconds before the next attempt."""
-        log.warning("%s; trying again in %.1f s", failure, backoff)
+        # Once per trouble: a machine without a microphone would fill its journal.
+        level = logging.DEBUG if str(failure) == self._trouble else logging.WARNING
+        self._trouble = str(failure)
+        log.log(level, "%s; trying again until it works, next in %.1f s", failure, backoff)
         self._deliver_flush()
         self._source.close()
         self._change(SourceState.LOST, str(failure))

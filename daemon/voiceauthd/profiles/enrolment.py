@@ -98,12 +98,12 @@ class Enrolment:
         self.name = check_name(name)
         self.condition = check_condition(condition)
         self.mode = _mode(mode)
-        self._model = model
+        self.model = model
         self._config = config
-        self._owner_uid = owner_uid
+        self.owner_uid = owner_uid
         configured = config.min_agreement
         self._limits = TakeLimits(config, min_speech, min_agreement if configured is None else configured)
-        self._existing = existing
+        self.existing = existing
         if existing is not None and name_key(existing.name) != name_key(self.name):
             raise ValueError(f"{existing.name!r} is not the profile of {self.name!r}")
         if existing is not None and self.mode is EnrolMode.NEW:
@@ -117,6 +117,20 @@ class Enrolment:
         self._new: list[Exemplar] = []
         self._refused: Counter[str] = Counter()
         self._partial = _NO_PARTIAL_CHUNK
+
+    def go_on(self, earlier: Sequence[Exemplar]) -> None:
+        """Begin with what an earlier try collected (its `new_exemplars`): later takes must agree with it.
+
+        Raises `ModelError`, reason `wrong_model`, for exemplars that cannot be of this model.
+        """
+        if any(exemplar.vector.shape != (self.model.dimension,) for exemplar in earlier):
+            raise ModelError(f"an earlier try was made with another model than {self.model}", "wrong_model")
+        self._new = [*earlier, *self._new][: MAX_EXEMPLARS - len(self._kept)]
+
+    @property
+    def new_exemplars(self) -> tuple[Exemplar, ...]:
+        """The exemplars that this enrolment has collected, without those that the profile had before."""
+        return tuple(self._new)
 
     @property
     def exemplars(self) -> int:
@@ -154,8 +168,8 @@ class Enrolment:
 
         Raises `ModelError`, reason `wrong_model`, for embeddings of another model.
         """
-        if any(embedding.model != self._model for embedding in embeddings):
-            raise ModelError(f"enrolment got embeddings of another model than {self._model}", "wrong_model")
+        if any(embedding.model != self.model for embedding in embeddings):
+            raise ModelError(f"enrolment got embeddings of another model than {self.model}", "wrong_model")
         before = self._partial if self._partial.continued_by(windows) else _NO_PARTIAL_CHUNK
         all_windows = (*before.windows, *zip(windows, embeddings, strict=True))
         take = counted_windows([window for window, _ in all_windows], [embedding for _, embedding in all_windows])
@@ -181,26 +195,30 @@ class Enrolment:
         self._refused[reason] += 1
         return self._verdict(reason, ADVICE[reason], measured)
 
+    def require_complete(self) -> None:
+        """Raise what `finish` would raise now."""
+        if not self.complete:
+            raise AudioError(f"not enough speech to enrol {self.name!r}: {self.summary()}", "not_enough_speech")
+
     def finish(self) -> Profile:
         """Return the profile, to be added to the store or to replace the existing one.
 
         Raises `AudioError`, reason `not_enough_speech`; the message says what is missing and why takes were refused.
         """
-        if not self.complete:
-            raise AudioError(f"not enough speech to enrol {self.name!r}: {self.summary()}", "not_enough_speech")
+        self.require_complete()
         now = timestamp()
-        old = self._existing
+        old = self.existing
         if old is None:
             return Profile(
-                self.name, new_uid(), 1, self._owner_uid, self._model, tuple(self._new), created=now, updated=now
+                self.name, new_uid(), 1, self.owner_uid, self.model, tuple(self._new), created=now, updated=now
             )
-        keep_owner = self._owner_uid is None or self.mode is EnrolMode.ADD
+        keep_owner = self.owner_uid is None or self.mode is EnrolMode.ADD
         return Profile(
             name=old.name,
             uid=old.uid,
             generation=old.generation + 1,
-            owner_uid=old.owner_uid if keep_owner else self._owner_uid,
-            model=self._model,
+            owner_uid=old.owner_uid if keep_owner else self.owner_uid,
+            model=self.model,
             exemplars=(*self._kept, *self._new),
             created=old.created,
             updated=now,

@@ -6,12 +6,14 @@ speech, lowered if the exemplars of any condition disagree.
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+from numpy.typing import NDArray
 
 from voiceauthd.profiles.profile import MAX_EXEMPLARS, Exemplar, Profile
 from voiceauthd.profiles.take import mean_snr
@@ -91,18 +93,34 @@ def rate(profile: Profile, threshold: float) -> Rating:
     )
 
 
+def agreements(profile: Profile) -> list[float | None]:
+    """Return for each exemplar its mean cosine with the others of its condition; None for the only one, NaN for a
+    vector that contains NaN."""
+    found: list[float | None] = [None] * len(profile.exemplars)
+    for name in {exemplar.condition for exemplar in profile.exemplars}:
+        places = [place for place, exemplar in enumerate(profile.exemplars) if exemplar.condition == name]
+        if len(places) > 1:
+            means = _with_others([profile.exemplars[place] for place in places])
+            for place, mean in zip(places, means, strict=True):
+                found[place] = float(mean)
+    return found
+
+
 def _condition(name: str, exemplars: Sequence[Exemplar]) -> _Condition:
     speech = sum(exemplar.net_speech for exemplar in exemplars)
     return _Condition(name, len(exemplars), speech, _agreement(exemplars), _snr(exemplars))
 
 
 def _agreement(exemplars: Sequence[Exemplar]) -> float | None:
-    if len(exemplars) < 2:
-        return None
+    return float(np.min(_with_others(exemplars))) if len(exemplars) > 1 else None
+
+
+def _with_others(exemplars: Sequence[Exemplar]) -> NDArray[np.float64]:
+    """Return the mean cosine of each of two or more exemplars with the others."""
     vectors = np.asarray([exemplar.vector for exemplar in exemplars], np.float64)
     cosines = vectors @ vectors.T
-    with_others = (np.sum(cosines, axis=1) - np.diag(cosines)) / (len(exemplars) - 1)
-    return float(np.min(with_others))
+    means: NDArray[np.float64] = (np.sum(cosines, axis=1) - np.diag(cosines)) / (len(exemplars) - 1)
+    return means
 
 
 def _snr(exemplars: Sequence[Exemplar]) -> float | None:
@@ -161,7 +179,7 @@ def _advice(conditions: Sequence[_Condition], exemplars: int, threshold: float) 
 def _more(condition: _Condition, *, full: bool) -> list[str]:
     wanted = []
     if not condition.net_speech >= GOOD_SPEECH:
-        wanted.append(f"{GOOD_SPEECH - condition.net_speech:.0f} s of speech")
+        wanted.append(f"{math.ceil(GOOD_SPEECH - condition.net_speech)} s of speech")
     if condition.exemplars < GOOD_EXEMPLARS:
         missing = GOOD_EXEMPLARS - condition.exemplars
         wanted.append("one more sentence" if missing == 1 else f"{missing} more sentences")

@@ -18,7 +18,14 @@ from voiceauthd.embed.embedding import ModelId
 from voiceauthd.errors import NotEnrolledError, StorageError
 from voiceauthd.profiles import rekeying
 from voiceauthd.profiles.document import check_model
-from voiceauthd.profiles.folder import list_folder, locked_folder, read_file, remove_file, write_file
+from voiceauthd.profiles.folder import (
+    folder_to_read,
+    list_folder,
+    locked_folder,
+    read_file,
+    remove_file,
+    write_file,
+)
 from voiceauthd.profiles.keys import Keys
 from voiceauthd.profiles.names import check_name, file_name, name_key, name_of_file
 from voiceauthd.profiles.profile import Profile, timestamp
@@ -61,11 +68,16 @@ class ProfileStore:
     method that takes a name raises `UsageError`, reason `invalid_name`, for an invalid one.
     """
 
-    def __init__(self, folder: Path, model: ModelId, keys: Keys) -> None:
-        """Make the folder if it does not exist, and read it. Raises `StorageError` if the folder cannot be used."""
+    def __init__(self, folder: Path, model: ModelId, keys: Keys, *, read_only: bool = False) -> None:
+        """Make the folder if it does not exist, and read it. Raises `StorageError` if the folder cannot be used.
+
+        read_only  change nothing on the disk: a missing folder is an empty one, and every change raises `StorageError`.
+                   Root may then read the profiles of any user
+        """
         self.folder = folder
         self.model = model
         self._keys = keys
+        self._read_only = read_only
         self._snapshot = _Snapshot.of({}, {})
         self.refresh()
 
@@ -77,6 +89,9 @@ class ProfileStore:
     def refresh(self) -> None:
         """Read the keys and the folder again. Raises `StorageError` and keeps the old snapshot if either cannot be
         used."""
+        if self._read_only:
+            self._snapshot = self._read_unlocked()
+            return
         with locked_folder(self.folder) as folder:
             keys = self._keys.reload()
             self._snapshot, self._keys = self._read(folder, keys), keys
@@ -110,14 +125,51 @@ class ProfileStore:
                 raise StorageError(f"{taken!r} is already enrolled; {hint}", "already_enrolled")
             return self._write(folder, before, dataclasses.replace(profile, name=name))
 
-    def replace(self, profile: Profile) -> Profile:
+    def replace(self, profile: Profile, *, generation: int | None = None) -> Profile:
         """Replace the profile of that name, usable or not, and return it as written: with the enrolled name and a
         generation above the old one.
 
-        Raises `NotEnrolledError`, and `StorageError` as `add` does.
+        generation  of the usable profile that this one was made from; None if it was made from none
+
+        Raises `NotEnrolledError`, and `StorageError` as `add` does, or `changed` if another profile than that one is
+        stored by now: what was removed from it must not come back.
         """
         with self._changing() as (folder, before):
+            if generation is not None:
+                old = _get(before, check_name(profile.name))
+                if (old.uid, old.generation) != (profile.uid, generation):
+                    raise StorageError(f"the profile of {old.name!r} was changed meanwhile: try again", "changed")
             return self._replace(folder, before, profile, _find(before, check_name(profile.name)))
+
+    def drop_exemplar(self, name: str, number: int, generation: int) -> Profile:
+        """Remove one exemplar of a usable profile, and return the profile as written.
+
+        number      of the exemplar, from 1, in the order of the profile
+        generation  of the profile that the number was read from
+
+        Raises `NotEnrolledError`, and `StorageError` as `get` and `add` do, `changed` for another generation,
+        `no_such_exemplar`, and `last_exemplar` for the only one.
+        """
+        with self._changing() as (folder, before):
+            old = _get(before, check_name(name))
+            if old.generation != generation:
+                raise StorageError(
+                    f"the profile of {old.name!r} was changed meanwhile, and its exemplars are numbered anew: look at "
+                    "it again",
+                    "changed",
+                )
+            count = len(old.exemplars)
+            if not 1 <= number <= count:
+                raise StorageError(
+                    f"{old.name!r} has no exemplar {number}: they are numbered from 1 to {count}", "no_such_exemplar"
+                )
+            if count == 1:
+                raise StorageError(
+                    f"this is the only exemplar of {old.name!r}: delete the profile, or replace it", "last_exemplar"
+                )
+            left = (*old.exemplars[: number - 1], *old.exemplars[number:])
+            dropped = dataclasses.replace(old, exemplars=left, generation=generation + 1, updated=timestamp())
+            return self._write(folder, before, dropped)
 
     def put(self, profile: Profile) -> Profile:
         """Replace the profile of that name, or add it if there is none. Raises `StorageError` as `add` does."""
@@ -169,6 +221,8 @@ class ProfileStore:
 
         allow_missing_keys  the key file may be missing, because it is about to be written
         """
+        if self._read_only:
+            raise StorageError(f"the profile folder {self.folder} was opened for reading only", "read_only")
         with locked_folder(self.folder) as folder:
             try:
                 self._keys = self._keys.reload()
@@ -198,7 +252,13 @@ class ProfileStore:
         write_file(folder, file_name(profile.name), seal_profile(profile, self._keys.current))
         return profile
 
-    def _read(self, folder: int, keys: Keys) -> _Snapshot:
+    def _read_unlocked(self) -> _Snapshot:
+        if not self.folder.exists():
+            return _Snapshot.of({}, {})
+        with folder_to_read(self.folder) as (folder, owner):
+            return self._read(folder, self._keys, owner)
+
+    def _read(self, folder: int, keys: Keys, owner: int | None = None) -> _Snapshot:
         usable: dict[str, Profile] = {}
         refused: dict[str, StorageError] = {}
         for entry in list_folder(folder):
@@ -206,11 +266,11 @@ class ProfileStore:
             if name is None:
                 continue
             try:
-                data = read_file(folder, entry, MAX_BYTES)
+                data = read_file(folder, entry, MAX_BYTES, owner)
                 usable[name] = open_profile(data, keys, name, self.model, at=str(self.folder / entry))
             except StorageError as error:
                 refused[name] = error
-        _finish_renames(folder, usable, refused)
+        _finish_renames(None if self._read_only else folder, usable, refused)
         _refuse_duplicates(usable, refused)
         return _Snapshot.of(usable, refused)
 
@@ -231,8 +291,11 @@ def _get(snapshot: _Snapshot, name: str) -> Profile:
     return snapshot.usable[found]
 
 
-def _finish_renames(folder: int, usable: dict[str, Profile], refused: dict[str, StorageError]) -> None:
-    """Keep the newest of several files with one uid: a rename was interrupted before it removed the older one."""
+def _finish_renames(folder: int | None, usable: dict[str, Profile], refused: dict[str, StorageError]) -> None:
+    """Keep the newest of several files with one uid: a rename was interrupted before it removed the older one.
+
+    folder  where the older one is removed; None leaves it
+    """
     by_uid: dict[str, list[Profile]] = defaultdict(list)
     for profile in usable.values():
         by_uid[profile.uid].append(profile)
@@ -242,6 +305,8 @@ def _finish_renames(folder: int, usable: dict[str, Profile], refused: dict[str, 
         for profile in same:
             if profile.generation < newest:
                 del usable[profile.name]
+                if folder is None:
+                    continue
                 with suppress(StorageError):  # a folder that cannot be written now is cleaned up at a later read
                     remove_file(folder, file_name(profile.name))
             elif len(current) > 1:

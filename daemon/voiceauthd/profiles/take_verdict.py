@@ -19,7 +19,7 @@ ADVICE: Mapping[str, str] = MappingProxyType(
         "noisy": "Too much background noise: find a quieter place, or move closer to the microphone.",
         "not_one_voice": "More than one voice, or music, in this take: only one person may speak.",
         "different_voice": "This does not sound like the earlier takes: the same person must speak, in the same way. "
-        "If an earlier take was somebody else's, start over.",
+        "If an earlier take was somebody else's, start over (--fresh).",
         "profile_full": "The profile has the maximum number of exemplars. To start over, replace it.",
     }
 )

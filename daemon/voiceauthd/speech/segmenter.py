@@ -94,6 +94,13 @@ class Segmenter:
         return self._speech_frames * self._frame / RATE
 
     @property
+    def running(self) -> tuple[int, float]:
+        """The ordinal of the current utterance and its seconds of speech so far; zeros while nobody speaks."""
+        if self._utterance is None:
+            return 0, 0.0
+        return self._utterance.ordinal, self._utterance.speech_frames * self._frame / RATE
+
+    @property
     def current_frames(self) -> Sequence[Frame]:
         """The newest frames of the current utterance, as many as a window needs; none while nobody speaks."""
         return self._utterance.frames(0, self._utterance.length) if self._utterance is not None else ()

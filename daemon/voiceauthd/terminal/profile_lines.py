@@ -12,6 +12,9 @@ from voiceauthd.terminal.rating_text import advice, grade
 
 Profile = Mapping[str, Any]
 
+LABEL_WIDTH = 11
+"""Columns of a label in `profile_lines`, with the space after it."""
+
 
 def profile_table(profiles: Sequence[Profile], output: Output) -> list[str]:
     """Return a heading and one line per profile; for none, a hint."""
@@ -38,7 +41,27 @@ def profile_lines(profile: Profile, output: Output) -> list[str]:
         ("updated", plain(profile.get("updated") or "-")),
         *(("" if index else "better", sentence) for index, sentence in enumerate(advice(profile))),
     ]
-    return [f"{label:<10} {text}" for label, text in rows]
+    return [f"{label:<{LABEL_WIDTH - 1}} {text}" for label, text in rows] + exemplar_table(profile)
+
+
+def exemplar_table(profile: Profile) -> list[str]:
+    """Return a heading and one line per exemplar; nothing if the daemon does not list them.
+
+    The column of agreement is left out for callers who may not see it.
+    """
+    exemplars = profile.get("exemplar_list") or ()
+    if not exemplars:
+        return []
+    agree = any(exemplar.get("agreement") is not None for exemplar in exemplars)
+    heading = f"{'exemplar':>8}  speech    SNR  {'agrees  ' if agree else ''}recorded              condition"
+    return [heading, *(_exemplar(index, exemplar, agree) for index, exemplar in enumerate(exemplars, 1))]
+
+
+def _exemplar(position: int, exemplar: Mapping[str, Any], agree: bool) -> str:
+    speech, snr = number(exemplar.get("net_speech"), "4.1f"), number(exemplar.get("snr_db"), "2.0f", " -")
+    agreement = f"{number(exemplar.get('agreement'), '6.2f', '     -')}  " if agree else ""
+    recorded = f"{plain(exemplar.get('recorded') or '-')[:20]:<20}"
+    return f"{position:>8}  {speech} s  {snr} dB  {agreement}{recorded}  {plain(exemplar.get('condition') or '-')}"
 
 
 def _row(profile: Profile, width: int, output: Output) -> str:
@@ -56,4 +79,4 @@ def _conditions(profile: Profile) -> str:
 def _locked(profile: Profile) -> str:
     name = shlex.quote(plain(profile["name"]))
     seconds = number(profile["locked_for"], ".0f")
-    return f"for {seconds} s, after too many failures (as root: `voiceauth profiles unlock {name}`)"
+    return f"for {seconds} s after failures; as root: `voiceauth profiles unlock {name}`"
