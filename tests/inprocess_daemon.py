@@ -7,9 +7,10 @@ the cohort resembles anybody here, so a score is that cosine, and with `CALIBRAT
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import math
 import time
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TypeVar
@@ -23,6 +24,7 @@ from voiceauthd.embed.choose import ModelChoice
 from voiceauthd.embed.embedding import Embedding, ModelId
 from voiceauthd.pipeline.events import MarkReached, SourceChanged, SourceState
 from voiceauthd.pipeline.live import Counters
+from voiceauthd.pipeline.meter import Meter
 from voiceauthd.pipeline.recogniser import Recogniser
 from voiceauthd.profiles.keys import KEY_FILE, load_keys
 from voiceauthd.profiles.profile import Exemplar, Profile, new_uid, timestamp
@@ -118,6 +120,10 @@ class FakeLive:
         for pipeline_event in self._pipeline_events:
             self._bus.publish(pipeline_event)
         return 1
+
+    @contextlib.contextmanager
+    def metered(self) -> Iterator[Meter]:
+        yield Meter()
 
     def counters(self) -> Counters:
         return Counters(9, 5, 3, 1, 0, 0, 0, (), ())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import subprocess
 import sys
 import threading
@@ -59,10 +60,10 @@ def test_monitor_prints_one_line_per_event_with_name_score_and_delay(tmp_path):
     lines = result.stdout.splitlines()
     assert result.returncode == 0
     assert len(lines) == 5
-    for part in ("alice", "similarity 0.71, uncalibrated", "margin +0.34", "2.4 s speech", "SNR 21 dB", "84 ms late"):
+    for part in ("alice", "uncalibrated 0.71", "margin +0.34", "2.4 s", "21 dB", "84 ms"):
         assert part in lines[2]
     assert "unknown" in lines[3]
-    assert "score not shown" in lines[3]
+    assert "no_match" in lines[3]
     assert "dropped 2" in lines[4]
 
 
@@ -298,6 +299,38 @@ def test_an_unusable_recording_is_refused_before_anything_is_sent(tmp_path, reco
         assert daemon.requests == []
 
 
+@pytest.mark.parametrize(
+    ("state", "shown", "hidden"),
+    [
+        ({"state": "starting"}, ["state starting", "model loading", "shown to root"], ["config", "profiles", "cohort"]),
+        ({"state": "stopping"}, ["state stopping", "model none"], ["config built in"]),
+        (
+            {"state": "starting", "runs_as": {"user": "voice", "settings": ["a.b=1"], "state": "/s"}},
+            ["config built in; also a.b=1", "user voice", "folder /s"],
+            ["profiles", "not shown"],
+        ),
+    ],
+)
+def test_status_says_what_is_not_known_yet_and_what_is_not_shown(tmp_path, state, shown, hidden):
+    status = {
+        "ready": False,
+        "uptime": 1.0,
+        "source": {"description": "", "state": "closed", "overflows": 0, "reopened": 0},
+        "queue": {"depth": 0, "capacity": 16, "dropped": 0},
+        "windows": {"cut": 0, "embedded": 0, "refused": 0, "failed": 0},
+        "connections": 1,
+        "monitors": 0,
+        "policies": [],
+        "memory_mib": 40.0,
+        **state,
+    }
+    with FakeDaemon(tmp_path / "s", lambda _: [done(**status)]) as daemon:
+        text = " ".join(voiceauth_here("status", socket=daemon.path).stdout.split())
+    assert [part for part in shown if part not in text] == []
+    labels = text.replace("claim, profiles, user and config are shown", "shown")
+    assert [part for part in hidden if part in labels] == []
+
+
 def test_status_is_readable_and_its_json_is_the_daemon_s_own(tmp_path):
     status = {
         "ready": True,
@@ -337,9 +370,13 @@ def test_status_is_readable_and_its_json_is_the_daemon_s_own(tmp_path):
         "80.1 ms",
         "9 cut, 7 embedded, 2 refused, 0 failed",
         "130 speakers: one, CC BY; two, CC BY",
+        "1 overflow, reopened 2 times",
+        "shown to root and the daemon's user",
     ):
-        assert part in text.stdout
-    assert [line for line in text.stdout.splitlines() if line.startswith("policy")] == [
+        assert part in " ".join(text.stdout.split())
+    assert max(map(len, text.stdout.splitlines())) <= 80
+    rows = re.sub(r"\n {10}", " ", text.stdout).splitlines()  # long rows go on under their text
+    assert [line for line in rows if line.startswith("policy")] == [
         "policy    monitor: aims at 0.01 false accepts; demonstrated: 0.001 with 3,000 independent trials",
         "policy    unlock: aims at 0.001 false accepts; uncalibrated",
         "policy    auth: aims at 0.0001 false accepts; not demonstrated: 0.001 with 3,000 independent trials",

@@ -37,9 +37,9 @@ def test_every_error_in_a_configuration_is_one_line(tmp_path, home):
 
 def test_the_path_is_the_one_that_the_daemon_would_use(tmp_path, home):
     file = tmp_path / "mine.yaml"
-    assert voiceauth_here("config", "path", "--json", environment={**home, "VOICEAUTHD_CONFIG": str(file)}).stdout == (
-        json.dumps({"file": str(file)}) + "\n"
-    )
+    result = voiceauth_here("config", "path", "--json", environment={**home, "VOICEAUTHD_CONFIG": str(file)})
+    assert json.loads(result.stdout)["file"] == str(file)
+    assert "no daemon answers" in json.loads(result.stdout)["whose"]
     missing = voiceauth_here("config", "check", environment={**home, "VOICEAUTHD_CONFIG": str(file)})
     assert missing.returncode == ExitCode.CONFIG
 

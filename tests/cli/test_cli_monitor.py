@@ -33,4 +33,16 @@ def test_the_current_speaker_is_marked(event: dict, expected: str) -> None:
 
 def test_a_window_has_another_form() -> None:
     window = SPEAKER | {"kind": "window", "reason": "match", "score": 7.93, "calibrated": True, "quality": None}
-    assert line(window).startswith("alice           LLR 7.9  margin")
+    assert line(window).startswith("alice       LLR 7.9")
+
+
+def test_a_usual_window_fits_a_narrow_terminal() -> None:
+    quality = {"net_speech": 2.4, "snr_db": 51.2}
+    window = SPEAKER | {"kind": "window", "score": -1.9, "margin": 0.02, "quality": quality, "latency_ms": 44.0}
+    for seen in (
+        window | {"calibrated": True, "reason": "match", "score": 21.3},
+        window | {"calibrated": True, "decision": "unknown", "identity": None, "reason": "no_match"},
+        window | {"calibrated": False, "score": 0.71, "reason": "match"},
+    ):
+        output = Output(as_json=False, stdout=io.StringIO(), stderr=io.StringIO())
+        assert len(event_line(seen, output)) <= 78  # the demo indents them by two

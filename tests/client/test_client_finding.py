@@ -57,7 +57,7 @@ class TestFindingTheDaemon:
         assert default_socket().startswith(os.environ["HOME"])
 
     def test_without_a_daemon_the_error_says_what_to_do(self, path):
-        with pytest.raises(NotRunningError, match="systemctl start") as caught:
+        with pytest.raises(NotRunningError, match="voiceauth service start") as caught:
             Client(path).call("Info")
         assert caught.value.exit_code == ExitCode.NOT_RUNNING
 

@@ -57,7 +57,8 @@ def start_calls_as(daemon: DaemonProcess, user: str, *calls: Call, groups: str =
     )
     assert process.stdin is not None
     for method, parameters in calls:
-        more = {"more": True} if method in {"Verify", "Monitor", "Enroll"} else {}
+        streams = {"Verify", "Monitor", "Enroll", "VerifyRecording", "IdentifyRecording"}
+        more = {"more": True} if method in streams else {}
         process.stdin.write(json.dumps({"method": f"org.voiceauthd.{method}", "parameters": parameters} | more) + "\n")
     process.stdin.close()
     process.stdin = None

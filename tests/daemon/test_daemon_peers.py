@@ -58,9 +58,13 @@ def test_other_users_may_only_call_info_status_and_list_profiles(enrolled: Daemo
         ("Verify", {"name": "Nobody"}),
         ("Identify", {}),
         ("Monitor", {}),
+        ("VerifyRecording", {"name": "games"}),
+        ("VerifyRecording", {"name": "Nobody"}),
+        ("IdentifyRecording", {}),
         ("Enroll", {"name": "games", "mode": "replace", "source": "recordings"}),
         ("Enroll", {"name": "Nobody", "source": "recordings"}),
         ("DeleteProfile", {"name": "games"}),
+        ("DropExemplar", {"name": "games", "exemplar": 1, "generation": 1}),
         ("RenameProfile", {"name": "games", "new_name": "www-data"}),
         ("ExportProfile", {"name": "games"}),
         ("ImportProfile", {"document": ""}),
@@ -72,7 +76,7 @@ def test_other_users_may_only_call_info_status_and_list_profiles(enrolled: Daemo
     info, status, listed, *others = call_as(enrolled, STRANGER, *calls)
     assert info["parameters"]["protocol"] == 1
     assert status["parameters"]["ready"] is True
-    hidden = ("claim", "profiles", "config")
+    hidden = ("claim", "profiles", "config", "runs_as")
     assert [status["parameters"].get(key) for key in hidden] == [None] * len(hidden)
     assert listed["parameters"] == {"profiles": []}
     assert [answer.get("error") for answer in others] == [DENIED] * len(others)
@@ -92,6 +96,10 @@ def test_users_may_verify_and_see_their_own_voice_without_scores(enrolled: Daemo
     assert shown["parameters"]["profile"]["owner_uid"] == pwd.getpwnam("games").pw_uid
     rating = shown["parameters"]["profile"].pop("rating")
     assert (rating["grade"], rating.get("agreement")) == ("fair", None)
+    assert shown["parameters"]["profile"].pop("generation") > 0
+    exemplars = shown["parameters"]["profile"].pop("exemplar_list")
+    assert len(exemplars) == shown["parameters"]["profile"]["exemplars"]
+    assert [exemplar.get("agreement") for exemplar in exemplars] == [None] * len(exemplars)
     assert listed["parameters"]["profiles"] == [shown["parameters"]["profile"]]
     assert denied["error"] == DENIED
 

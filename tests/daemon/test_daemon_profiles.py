@@ -18,6 +18,9 @@ from voiceauthd.profiles.keys import KEY_FILE, load_keys
 from voiceauthd.profiles.profile import new_uid
 from voiceauthd.profiles.sealed import seal_profile
 
+DETAILS = dict.fromkeys(("rating", "generation", "exemplar_list"))
+"""What a list of profiles leaves out."""
+
 
 def accepted(daemon: DaemonProcess, name: str, recording: str) -> bool:
     return bool(daemon.verify(name, voice(recording))["outcome"] == "accept")
@@ -28,7 +31,7 @@ def test_all_profiles_are_listed(daemon: DaemonProcess) -> None:
     assert [profile["name"] for profile in profiles] == list(PEOPLE)
     assert all(profile["usable"] and profile["problem"] is None for profile in profiles)
     shown = [daemon.ask("ShowProfile", name=name)["profile"] for name in PEOPLE]
-    assert [profile | {"rating": None} for profile in shown] == profiles, "the list has no ratings"
+    assert [profile | DETAILS for profile in shown] == profiles, "the list has no details"
     model = daemon.ask("Info")["model"]
     assert all(model["digest"][:12] in profile["model"] for profile in profiles)
     assert daemon.ask("Status")["profiles"] == {"usable": 2, "refused": 0}
@@ -161,7 +164,7 @@ def test_a_full_disk_is_reported_and_the_old_profile_stays(stub_at, disk: Path, 
         assert "disk is full" in refused.value.parameters["detail"]
     assert daemon.refusal("RenameProfile", name="Ralph", new_name="Rolf").error == "StorageFailed"
     assert file.read_bytes() == content
-    assert daemon.ask("ListProfiles")["profiles"] == [before | {"rating": None}]
+    assert daemon.ask("ListProfiles")["profiles"] == [before | DETAILS]
     assert accepted(daemon, "Ralph", "ralph-1")
     (disk / "filler").unlink()
     assert daemon.enroll("Ralph", takes("Ralph"), mode="replace")[-1]["state"] == "done"

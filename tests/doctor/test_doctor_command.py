@@ -25,6 +25,7 @@ IDS = [
     "audio.group",
     "profiles.folder",
     "profiles.refused",
+    "state.owner",
     "profiles.key",
     "audit.chain",
     "socket.path",

@@ -41,9 +41,12 @@ ABOUT_ANN = {
     "Enroll": {"root", "operator"},
     "ShowProfile": {"root", "operator", "ann"},
     "DeleteProfile": {"root", "operator"},
+    "DropExemplar": {"root", "operator"},
     "ExportProfile": {"root", "operator"},
     "Identify": {"root", "operator", "listener", "member"},
     "Monitor": {"root", "operator", "listener", "member"},
+    "VerifyRecording": {"root", "operator"},
+    "IdentifyRecording": {"root", "operator"},
     "RenameProfile": {"root", "operator"},
     "ImportProfile": {"root", "operator"},
     "Unlock": {"root", "operator"},
@@ -55,7 +58,7 @@ ABOUT_ANN = {
 """Who may call each method about Ann's profile, or with her claim. Written out again, so that a mistake in the table
 shows here."""
 
-WITH_HER_PASSWORD = {"Enroll", "DeleteProfile", "ExportProfile"}
+WITH_HER_PASSWORD = {"Enroll", "DeleteProfile", "DropExemplar", "ExportProfile"}
 """What Ann may call in addition, once she has given her password."""
 
 users = st.sampled_from([0, DAEMON, 1000, 1001, OVERFLOW_UID])
@@ -86,7 +89,7 @@ def test_each_method_is_allowed_to_exactly_the_callers_written_here():
     assert allowed_about_ann(proven=False) == ABOUT_ANN
 
 
-def test_a_password_allows_the_owner_three_more_methods_and_others_nothing():
+def test_a_password_allows_the_owner_four_more_methods_and_others_nothing():
     more = {method: ABOUT_ANN[method] | {"ann"} for method in WITH_HER_PASSWORD}
     assert allowed_about_ann(proven=True) == ABOUT_ANN | more
 
@@ -204,3 +207,14 @@ def test_the_configured_group_is_looked_up():
 def test_a_group_that_does_not_exist_is_refused_by_name():
     with pytest.raises(ConfigError, match="no-such-group"):
         Access.from_config(AccessConfig(monitor_group="no-such-group"))
+
+
+def test_a_denied_monitor_names_the_setting_and_the_group_that_would_allow_it() -> None:
+    nobody_yet = Access(0).who_may("Monitor", "ann")
+    assert "access.monitor_group" in nobody_yet
+    group = grp.getgrgid(os.getgid())
+    named = Access(0, group.gr_gid).who_may("Identify", "ann")
+    assert f"usermod -aG {group.gr_name} ann" in named
+    assert "access.monitor_group" in named
+    assert "owner of the voice" in Access(0).who_may("Verify", "ann")
+    assert Access(0).who_may("IdentifyRecording", "ann") == "only root may do it"

@@ -6,15 +6,18 @@ A recording replaces the microphone, a stub the model, and the watchdog's timeou
 from __future__ import annotations
 
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from container import Container
-from installed import CONFIG, SECONDS_TO_READY, SERVICE, SOCKET, STUB, boot, call_as, wait_active
+from installed import CONFIG, PYTHON, SECONDS_TO_READY, SERVICE, SOCKET, STUB, boot, call_as, wait_active
 from installed import call as call_at
 from waiting import wait_until
+
+from voiceauthd.errors import ExitCode
 
 SOCKET_PATH = "/run/voiceauthd/socket"
 
@@ -74,6 +77,28 @@ def restarted(container: Container, before: str, seconds: float) -> str:
 
     wait_until("the service is restarted", probe, seconds)
     return main_pid(container)
+
+
+def test_what_root_runs_before_the_first_start_leaves_the_service_s_state_alone(container):
+    def as_root(*words: str) -> subprocess.CompletedProcess[str]:
+        environment = ("PYTHONPATH=/opt/checkout/daemon:/opt/packages", "LD_LIBRARY_PATH=/opt/python/lib")
+        command = container.inside("env", *environment, PYTHON, "-m", "voiceauthd.cli.main", *words)
+        return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd="/")
+
+    def state() -> str:
+        return container.run("find", "/var/lib/voiceauthd", "-not", "-path", "*/models*", "-printf", "%p %u\n")
+
+    before = state()
+    assert before.split() == ["/var/lib/voiceauthd", "voiceauthd"]
+    followed = as_root("run", RECORDING, "--pace", "fast")
+    assert followed.returncode == 0, followed.stderr
+    assert "unknown" in followed.stdout
+    served = as_root("run", "--source", "-")
+    assert served.returncode == ExitCode.STORAGE
+    assert "belongs to voiceauthd, and this is root: run this as voiceauthd" in served.stderr
+    assert "locked" not in followed.stderr + served.stderr
+    assert "damaged" not in followed.stderr + served.stderr
+    assert state() == before
 
 
 def test_the_socket_exists_before_the_daemon_and_the_first_call_starts_it(container):

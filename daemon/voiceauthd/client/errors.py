@@ -55,10 +55,7 @@ def unreachable(path: str, problem: OSError) -> VoiceauthError:
         return DeniedError(f"this user may not connect to {path}")
     else:
         return NotRunningError(f"cannot reach the daemon on {path}: {problem.strerror or problem}", "unreachable")
-    return NotRunningError(
-        f"{what}: start it (`systemctl start voiceauthd.socket` or `voiceauthd`), or name its socket "
-        "in $VOICEAUTHD_SOCKET"
-    )
+    return NotRunningError(f"{what}: start it (`voiceauth service start`), or name its socket in $VOICEAUTHD_SOCKET")
 
 
 def daemon_ended(code: int, last_log_line: str) -> VoiceauthError:

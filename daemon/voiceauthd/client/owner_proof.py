@@ -14,7 +14,7 @@ REPLY_TIMEOUT = 40.0
 
 def prove(password: str, path: str = PROOF_SOCKET) -> str:
     """Return a proof that `password` is that of this process's user, for one use within a minute: the `proof` of
-    Enroll, DeleteProfile and ExportProfile.
+    Enroll, DeleteProfile, DropExemplar and ExportProfile.
 
     The password is sent only to a service run by root.
 

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from voiceauthd.config.checks import contradictions
-from voiceauthd.config.keys import Value, build, keys, sections
+from voiceauthd.config.keys import Value, build, keys, sections, value_of, written
 from voiceauthd.config.schema import Config
 from voiceauthd.config.values import BadValue, Raw, read_value
 from voiceauthd.config.yamlfile import read_file, scalar_of, unknown
@@ -24,15 +24,23 @@ SYSTEM_CONFIG = Path("/etc/voiceauthd/config.yaml")
 
 PREFIX = "VOICEAUTHD_"
 
+_VARIABLE, _COMMAND_LINE = "environment variable", "command line"
+"""How the place of a setting begins that is not in the file."""
+
 
 def load_config(
-    file: Path | None, overrides: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    file: Path | None,
+    overrides: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+    *,
+    text: str | None = None,
 ) -> Config:
     """Return the validated configuration.
 
     file         None for no file: only the other layers
     overrides    "section.key=value" each, as on the command line; a later one overrides an earlier one
     environment  None for that of this process; `VOICEAUTHD_<SECTION>__<KEY>` are settings
+    text         what `file` will contain; None: it is read
 
     Relative paths start from the file's folder; in the other layers, from the current folder. Raises `ConfigError`,
     whose message has a line for each problem: file and line (or variable), key, what was found, what is allowed.
@@ -40,7 +48,7 @@ def load_config(
     surroundings = os.environ if environment is None else environment
     problems: list[str] = []
     layers = [
-        read_file(file, problems) if file is not None else {},
+        read_file(file, problems, text) if file is not None else {},
         _from_environment(surroundings, problems),
         _from_overrides(overrides, problems),
     ]
@@ -85,6 +93,12 @@ def find_config(explicit: Path | None, environment: Mapping[str, str]) -> Path |
     return None
 
 
+def settings_beyond_file(config: Config) -> list[str]:
+    """Return the settings of the environment and the command line as overrides for `load_config`."""
+    elsewhere = [path for path, where in config.origins if where.startswith((_VARIABLE, _COMMAND_LINE))]
+    return [f"{path}={written(value_of(config, keys()[path]), keys()[path])}" for path in elsewhere]
+
+
 def variable_of(path: str) -> str:
     """Return the environment variable of a key, such as "VOICEAUTHD_AUDIO__DEVICE" for "audio.device"."""
     return PREFIX + path.replace(".", "__").upper()
@@ -99,7 +113,7 @@ def _from_environment(environment: Mapping[str, str], problems: list[str]) -> di
     paths = {variable_of(path): path for path in keys()}
     found: dict[str, Raw] = {}
     for variable in sorted(environment):
-        where = f"environment variable {variable}"
+        where = f"{_VARIABLE} {variable}"
         if variable in paths:
             found |= _setting(paths[variable], environment[variable], where, problems)
         elif variable.startswith(PREFIX) and "__" in variable:
@@ -115,7 +129,7 @@ def _from_overrides(overrides: Sequence[str], problems: list[str]) -> dict[str, 
         path = path.strip()
         section, _, name = path.rpartition(".")
         if path in keys() and equals:
-            found |= _setting(path, text, "command line", problems)
+            found |= _setting(path, text, _COMMAND_LINE, problems)
         elif not equals:
             problems.append(f"command line: {override!r} sets nothing; write --set section.key=value")
         else:

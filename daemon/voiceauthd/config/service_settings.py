@@ -86,6 +86,17 @@ class SocketConfig:
             high=1_000_000,
         ),
     ] = 20
+    recordings_per_minute: Annotated[
+        int,
+        Setting(
+            "Recordings that one user may have compared in a minute (VerifyRecording, IdentifyRecording). They are for "
+            "root and the daemon's own user alone, and are limited for both: higher makes it easier to try imitated "
+            "voices until one would be accepted.",
+            unit="recordings per user and minute",
+            low=1,
+            high=1_000_000,
+        ),
+    ] = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from voiceauthd.embed.manifest import CAMPPLUS
 from voiceauthd.errors import ExitCode, ModelError, StorageError, VoiceauthError
 from voiceauthd.terminal.decision_lines import decision_line
 from voiceauthd.terminal.enrolment_progress import follow
-from voiceauthd.terminal.event_lines import event_line, number
+from voiceauthd.terminal.event_lines import EVENT_INDENT, event_line, number
 from voiceauthd.terminal.output import Output, plain
 from voiceauthd.terminal.recordings import enroll_recordings
 
@@ -186,7 +186,7 @@ def _load(path: Path) -> Samples:
 
 def _show_event(event: Event, output: Output) -> None:
     output.object({"event": event})
-    output.line(f"  {event_line(event, output)}")
+    output.record(f"  {event_line(event, output)}", indent=EVENT_INDENT + 2)
 
 
 def _mark(right: bool, output: Output) -> str:

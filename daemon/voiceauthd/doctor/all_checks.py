@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 
-from voiceauthd.config.load import find_config, load_config
+from voiceauthd.config.load import find_config
 from voiceauthd.config.schema import Config
 from voiceauthd.doctor import (
     check_daemon,
@@ -19,6 +19,7 @@ from voiceauthd.doctor import (
 from voiceauthd.doctor.check import Check, Machine, failed
 from voiceauthd.errors import ConfigError, ExitCode
 from voiceauthd.protocol.paths import find_socket
+from voiceauthd.terminal.daemon_config import config_in_use
 
 MachineCheck = Callable[[Machine], Check]
 
@@ -33,6 +34,7 @@ CHECKS: tuple[MachineCheck, ...] = (
     check_sound.check_audio_group,
     check_machine.check_profiles_folder,
     check_machine.check_profiles_refused,
+    check_state.check_owner,
     check_state.check_key,
     check_state.check_audit,
     check_daemon.check_socket,
@@ -59,14 +61,15 @@ def run_checks(socket: str | None, *, deep: bool) -> Iterator[Check]:
 
 
 def _examine(socket: str | None) -> tuple[Machine, ConfigError | None]:
-    """Return what to check. If the configuration is refused: with the built-in one, and the reason."""
-    file = find_config(None, os.environ)
-    config, problem = Config(), None
+    """Return what to check: the running daemon's configuration, if it shows it, else this user's. If that is refused:
+    the built-in one, and the reason."""
+    machine = check_daemon.ask_daemon(Machine(Config(), None, socket or find_socket()))
     try:
-        config = load_config(file)
+        found = config_in_use(machine.socket)
     except ConfigError as refused:
-        problem = refused
-    return check_daemon.ask_daemon(Machine(config, file, socket or find_socket())), problem
+        file = find_config(None, os.environ)
+        return machine._replace(file=file, whose="refused"), refused
+    return machine._replace(config=found.config, file=found.file, whose=found.whose), None
 
 
 def _guarded(check: MachineCheck, machine: Machine) -> Check:

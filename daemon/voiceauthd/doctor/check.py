@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -33,12 +34,14 @@ class Check(NamedTuple):
 class Machine(NamedTuple):
     """What the checks look at, and what the daemon said.
 
-    config      the built-in one if the configured one is refused
+    config      the daemon's, if it shows it; the built-in one if the configuration is refused
     socket      where clients look for the daemon
     daemon_uid  the owner of the other end of the socket; None if no daemon answers
     status      the daemon's; None if it does not answer
     profiles    the daemon's list; None if it does not answer, or does not show it to this user
     problem     why the daemon does not answer
+    runs_as     the user that the daemon runs as; None if it does not say. A socket that systemd made belongs to root
+    whose       whose configuration that is, for a person
     """
 
     config: Config
@@ -49,6 +52,13 @@ class Machine(NamedTuple):
     status: Mapping[str, Any] | None = None
     profiles: list[Mapping[str, Any]] | None = None
     problem: str = ""
+    runs_as: int | None = None
+    whose: str = ""
+
+    @property
+    def of_another_user(self) -> bool:
+        """Whether a daemon answers that runs as another user than this one, and has a microphone of its own."""
+        return self.runs_as is not None and self.runs_as != os.geteuid()
 
 
 def failed(id: str, found: object, fix: str, code: ExitCode) -> Check:

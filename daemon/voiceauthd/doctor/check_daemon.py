@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import socket
 import stat
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from voiceauthd.client import Client
 from voiceauthd.doctor.check import OK, WARN, Check, Machine, failed
@@ -30,11 +33,21 @@ def ask_daemon(machine: Machine) -> Machine:
             owner = credentials_of(probe)
         machine = machine._replace(daemon_uid=owner.uid, daemon_pid=owner.pid)
         with Client(machine.socket, ANSWER_TIMEOUT) as client:
-            machine = machine._replace(status=client.call("Status"))
+            status = client.call("Status")
+            machine = machine._replace(status=status, runs_as=_uid_of(status.get("runs_as")))
             machine = machine._replace(profiles=list(client.call("ListProfiles")["profiles"]))
     except (VoiceauthError, OSError) as problem:
         return machine._replace(problem=str(problem))
     return machine
+
+
+def _uid_of(runs_as: Mapping[str, Any] | None) -> int | None:
+    if not runs_as:
+        return None
+    try:
+        return pwd.getpwnam(str(runs_as["user"])).pw_uid
+    except KeyError:
+        return None
 
 
 def check_socket(machine: Machine) -> Check:
@@ -97,7 +110,7 @@ def check_owner(machine: Machine) -> Check:
     return failed(name, f"{found}: a stranger owns the socket", fix, ExitCode.DENIED)
 
 
-def check_unit(_machine: Machine) -> Check:
+def check_unit(machine: Machine) -> Check:
     """The systemd units, if there are any, have not failed."""
     name = "systemd.unit"
     systemctl = shutil.which("systemctl")
@@ -113,6 +126,8 @@ def check_unit(_machine: Machine) -> Check:
         states.append((unit, *[*answer, "unknown", "unknown"][:2]))
     found = ", ".join(f"{unit} {loaded if loaded != 'loaded' else active}" for unit, loaded, active in states)
     if any(active == "failed" for _, _, active in states):
+        if machine.status is not None:  # another daemon than that of these units, which works
+            return Check(name, WARN, found, "`systemctl reset-failed voiceauthd.service`; journalctl -u voiceauthd")
         return failed(
             name, found, "journalctl -u voiceauthd shows why; then `systemctl restart voiceauthd`", ExitCode.INTERNAL
         )

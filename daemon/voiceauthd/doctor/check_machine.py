@@ -61,7 +61,7 @@ def check_threads(machine: Machine) -> Check:
         return failed("torch.threads", f"torch does not load: {problem}", "pip install torch", ExitCode.MODEL)
     threads = machine.config.model.threads
     processors = len(os.sched_getaffinity(0))
-    found = f"torch {torch.__version__}, {threads} threads for {processors} processors"
+    found = f"torch {torch.__version__}, {threads} thread{'s' * (threads != 1)} for {processors} processors"
     if threads > processors:
         return Check("torch.threads", WARN, found, "set model.threads to 1: waiting threads make it slower")
     return Check("torch.threads", OK, found)
@@ -71,7 +71,7 @@ def check_config(machine: Machine, problem: ConfigError | None) -> Check:
     """The configuration is accepted."""
     where = str(machine.file) if machine.file else "no file: the built-in defaults"
     if problem is None:
-        return Check("config", OK, where)
+        return Check("config", OK, f"{where} ({machine.whose})" if machine.whose else where)
     lines = str(problem).splitlines()
     more = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
     return Check("config", FAIL, lines[0] + more, "`voiceauth config check` shows every error", ExitCode.CONFIG)
@@ -83,6 +83,9 @@ def check_model(machine: Machine) -> Check:
     from voiceauthd.profiles.model_choice import choose_for
 
     name = "model.cached"
+    loaded = (machine.status or {}).get("model")
+    if machine.of_another_user and loaded:
+        return Check(name, OK, f"the daemon has loaded {loaded['name']} {loaded['revision'][:12]}")
     fix = "fetch a model: `voiceauth model fetch campplus` (works offline), here or elsewhere and copy it"
     try:
         choice = choose_for(machine.config)
@@ -162,6 +165,8 @@ def check_profiles_folder(machine: Machine) -> Check:
 
 def _daemon_users(machine: Machine) -> set[int | None]:
     """The users that the daemon may run as. A socket made by systemd belongs to root, whoever runs the daemon."""
+    if machine.runs_as is not None:
+        return {machine.runs_as}
     users = {os.geteuid(), machine.daemon_uid}
     try:
         users.add(pwd.getpwnam(SERVICE_USER).pw_uid)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from voiceauthd.doctor.check import OK, WARN, Check, Machine, failed
 from voiceauthd.errors import ExitCode, SourceError
+from voiceauthd.users import user_name
 
 LISTEN_SECONDS = 0.5
 """Seconds of audio that are measured."""
@@ -30,6 +31,8 @@ def check_listed(machine: Machine) -> Check:
 
     if machine.config.audio.source != "microphone":
         return Check("microphone.listed", OK, f"not used: audio.source is {machine.config.audio.source!r}")
+    if machine.of_another_user:
+        return _as_the_daemon_says("microphone.listed", machine)
     try:
         device = choose_device(PORTAUDIO.devices(), machine.config.audio.device)
     except SourceError as problem:
@@ -45,9 +48,11 @@ def check_flows(machine: Machine) -> Check:
     audio = machine.config.audio
     if audio.source != "microphone":
         return Check(name, OK, f"not used: audio.source is {audio.source!r}")
+    if machine.of_another_user:
+        return _as_the_daemon_says(name, machine)
     if machine.status is not None and machine.status["source"]["state"] == "open":
         return Check(name, OK, f"the daemon listens to {machine.status['source']['description']}")
-    from voiceauthd.audio.level import MAX_CLIPPING, MUTED_DBFS, measure_level
+    from voiceauthd.audio.level import CHANNEL_FIX, MAX_CLIPPING, MUTED_DBFS, measure_level
     from voiceauthd.audio.microphone import Microphone
 
     microphone = Microphone(audio.device, audio.block_ms, audio.stall)
@@ -61,12 +66,28 @@ def check_flows(machine: Machine) -> Check:
         return Check(name, WARN, f"{found}: dead silence", "unmute the microphone, and raise its recording level")
     if level.clipping > MAX_CLIPPING:
         return Check(name, WARN, f"{found}: {level.clipping:.0%} clipped", "lower the recording level")
+    if level.channels is not None:
+        return Check(name, WARN, f"{found}: {level.channels}", CHANNEL_FIX)
     return Check(name, OK, found)
 
 
-def check_audio_group(_machine: Machine) -> Check:
+def _as_the_daemon_says(name: str, machine: Machine) -> Check:
+    """The microphone of a daemon that runs as another user, which this user may not be able to open."""
+    assert machine.status is not None
+    source = machine.status["source"]
+    if source["state"] == "lost":
+        fix = "connect a microphone, start the sound server, or set audio.device"
+        return failed(name, source.get("problem") or source["description"], fix, ExitCode.NO_MICROPHONE)
+    user = user_name(machine.runs_as or 0)
+    found = f"{source['description']}, {source['state']}, says the daemon of {user}"
+    return Check(name, OK, f"{found}; `sudo -u {user} voiceauth doctor` tries it")
+
+
+def check_audio_group(machine: Machine) -> Check:
     """This user may open sound devices: as root, through a sound server, or as a member of the group `audio`."""
     name = "audio.group"
+    if machine.of_another_user:
+        return Check(name, OK, f"not needed by this user: the daemon of {user_name(machine.runs_as or 0)} records")
     if os.geteuid() == 0:
         return Check(name, OK, "root may open every device")
     runtime = Path(os.environ.get("XDG_RUNTIME_DIR", "/nonexistent"))

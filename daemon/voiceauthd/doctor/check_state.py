@@ -2,11 +2,60 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import shlex
 import stat
+from pathlib import Path
 
 from voiceauthd.doctor.check import OK, WARN, Check, Machine, failed
-from voiceauthd.errors import DeniedError, ExitCode, VoiceauthError
+from voiceauthd.doctor.check_machine import SERVICE_USER
+from voiceauthd.errors import ConfigError, DeniedError, ExitCode, VoiceauthError
+from voiceauthd.users import user_name
+
+
+def check_owner(machine: Machine) -> Check:
+    """Everything in the daemon's folders belongs to the daemon's user, who could not start with it otherwise."""
+    from voiceauthd.config.resolve import SYSTEM_STATE, profiles_folder, scoring_folder, state_folder
+
+    name = "state.owner"
+    try:
+        state = state_folder(machine.config)
+        folders = dict.fromkeys((state, profiles_folder(machine.config), scoring_folder(machine.config)))
+    except ConfigError as problem:
+        return failed(name, problem, "set `state` to a folder that belongs to the daemon", ExitCode.STORAGE)
+    owner = machine.runs_as
+    if owner is None:
+        owner = _service_uid() if state == SYSTEM_STATE else os.geteuid()
+    if owner is None or not state.exists():
+        return Check(name, OK, f"{state} does not exist yet; the daemon makes it")
+    try:
+        strange = [path for folder in folders for path in _of_others(folder, {owner, 0} if owner == 0 else {owner})]
+    except PermissionError:
+        return Check(name, OK, f"{state} is not readable by this user, which is right; root can see more")
+    if not strange:
+        return Check(name, OK, f"{state} belongs to {user_name(owner)}")
+    found = f"{strange[0]} belongs to {user_name(strange[0].lstat().st_uid)}, not to {user_name(owner)}"
+    more = f" (and {len(strange) - 1} more)" if len(strange) > 1 else ""
+    places = " ".join(shlex.quote(str(folder)) for folder in folders if folder.exists())
+    fix = f"sudo chown -R {user_name(owner)}: {places}, if nobody else has changed them; then start the daemon"
+    return failed(name, found + more, fix, ExitCode.STORAGE)
+
+
+def _of_others(folder: Path, owners: set[int]) -> list[Path]:
+    """Return the folder, and what is in it and its folders, as far as it belongs to others."""
+    if not folder.exists():
+        return []
+    inside = [folder, *folder.iterdir()]
+    inside += [path for each in inside[1:] if each.is_dir() and not each.is_symlink() for path in each.iterdir()]
+    return [path for path in inside if path.lstat().st_uid not in owners]
+
+
+def _service_uid() -> int | None:
+    try:
+        return pwd.getpwnam(SERVICE_USER).pw_uid
+    except KeyError:
+        return None
 
 
 def check_key(machine: Machine) -> Check:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from voiceauthd.doctor.check import FAIL, OK, WARN, Check
-from voiceauthd.terminal.output import Output, plain
+from voiceauthd.terminal.output import Output, plain, wrapped_lines
+
+INDENT = 25
+"""Columns before what a check found: the state and the check's name."""
 
 
 def check_lines(check: Check, output: Output) -> list[str]:
-    """Return what a check found, and what to do about it."""
+    """Return what a check found, and what to do about it, in lines that fit a terminal."""
     colour = {OK: "green", WARN: "yellow"}.get(check.state, "red")
-    lines = [f"{output.style(f'{check.state:<4}', 'bold', colour)}  {check.id:<17}  {plain(check.found)}"]
+    found = f"{output.style(f'{check.state:<4}', 'bold', colour)}  {check.id:<17}  {plain(check.found)}"
+    lines = wrapped_lines(found, INDENT)
     if check.state != OK and check.fix:
-        lines.append(f"{'':<25}{output.style('to do:', 'bold')} {plain(check.fix)}")
+        lines += wrapped_lines(f"{'':<{INDENT}}{output.style('to do:', 'bold')} {plain(check.fix)}", INDENT + 2)
     return lines
 
 

@@ -257,24 +257,24 @@ def _folders(folder: Path) -> list[Path]:
         except (FileNotFoundError, NotADirectoryError):
             continue
         except OSError as error:
-            raise _unreadable(path, error) from error
+            raise _unreadable(path, error, "model folder") from error
         found.append(path)
     return found
 
 
-def _unreadable(folder: Path, error: OSError) -> ModelError:
+def _unreadable(folder: Path, error: OSError, what: str = "model cache") -> ModelError:
     """The error for a folder that this user may not read, with its owner and the command that helps."""
     own = user_name(os.geteuid())
     try:
         found = folder.stat()
     except OSError:  # a folder above is closed
         return ModelError(
-            f"the model cache {folder} cannot be read by {own} ({error.strerror}): give {own} access to the folders "
+            f"the {what} {folder} cannot be read by {own} ({error.strerror}): give {own} access to the folders "
             "above it, or choose another `model.cache`"
         )
     owner = user_name(found.st_uid)
     return ModelError(
-        f"the model cache {folder} belongs to {owner}, and {own} cannot read it ({error.strerror}): "
+        f"the {what} {folder} belongs to {owner}, and {own} cannot read it ({error.strerror}): "
         f"`sudo chown -R {own} {folder}`, or choose another `model.cache`"
     )
 

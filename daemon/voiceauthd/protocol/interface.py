@@ -33,11 +33,11 @@ VOICEAUTHD = "org.voiceauthd"
 VARLINK = "org.varlink.service"
 PROOF = "org.voiceauthd.proof"
 
-STREAM_ONLY = frozenset({"Monitor"})
+STREAM_ONLY = frozenset({"Monitor", "VerifyRecording", "IdentifyRecording"})
 """Methods that have no single answer and must be called with `more`."""
 
-ANSWER_NEEDED = frozenset({"Enroll", "Verify", "Identify", "Monitor"})
-"""Methods that open the microphone for the caller; they are refused with `oneway`, which makes no sense for them."""
+ANSWER_NEEDED = frozenset({"Enroll", "Verify", "Identify", "Monitor", "VerifyRecording", "IdentifyRecording"})
+"""Methods that compare voices for the caller; they are refused with `oneway`, which makes no sense for them."""
 
 INT_RANGE = range(-(2**63), 2**63)
 """The range of Varlink's ints: signed, 64 bits."""

@@ -60,11 +60,12 @@ class SlidingMinute:
 class UserCalls:
     """The recent calls of one user."""
 
-    __slots__ = ("calls", "last", "tries")
+    __slots__ = ("calls", "last", "recordings", "tries")
 
     def __init__(self) -> None:
         self.calls = SlidingMinute()
         self.tries = SlidingMinute()
+        self.recordings = SlidingMinute()
         self.last = 0
 
 
@@ -80,12 +81,21 @@ class RateLimits:
 
     def require(self, uid: int, method: str, config: SocketConfig) -> None:
         """Count a call, whatever its result. Raises `TooOftenError` for a call over the limit, which does not count."""
-        second = int(self._clock())
-        user = self._user(uid, second)
-        user.last = second
+        user, second = self._now(uid)
         _count(user.calls, second, config.calls_per_minute, "calls")
         if method in LISTENING_METHODS:
             _count(user.tries, second, config.tries_per_minute, "calls that listen")
+
+    def require_recording(self, uid: int, config: SocketConfig) -> None:
+        """Count a decision on a recording; root is not exempt. Raises `TooOftenError` as `require` does."""
+        user, second = self._now(uid)
+        _count(user.recordings, second, config.recordings_per_minute, "recordings")
+
+    def _now(self, uid: int) -> tuple[UserCalls, int]:
+        second = int(self._clock())
+        user = self._user(uid, second)
+        user.last = second
+        return user, second
 
     def _user(self, uid: int, second: int) -> UserCalls:
         user = self._users.get(uid)

@@ -17,6 +17,7 @@ from voiceauthd.config.schema import AccessConfig
 from voiceauthd.errors import ConfigError
 from voiceauthd.protocol.credentials import OVERFLOW_UID
 from voiceauthd.server.peer import Peer
+from voiceauthd.users import user_name
 
 
 class Role(Enum):
@@ -46,9 +47,12 @@ TABLE: Mapping[str, frozenset[Role]] = MappingProxyType(
         "SendAudio": frozenset({Role.HOLDER}),
         "Identify": _LISTENERS,
         "Monitor": _LISTENERS,
+        "VerifyRecording": _ADMINISTRATORS,  # anybody else could try imitated voices until one is accepted
+        "IdentifyRecording": _ADMINISTRATORS,
         "ListProfiles": _EVERYBODY,  # the reply has only the profiles that `sees_profile` allows
         "ShowProfile": _ONESELF,
         "DeleteProfile": _CHANGERS,
+        "DropExemplar": _CHANGERS,
         "ExportProfile": _CHANGERS,
         "RenameProfile": _ADMINISTRATORS,
         "ImportProfile": _ADMINISTRATORS,
@@ -104,6 +108,20 @@ class Access:
             roles.add(Role.HOLDER)
         return not TABLE.get(method, frozenset()).isdisjoint(roles)
 
+    def who_may(self, method: str, user: str) -> str:
+        """Return who may call `method`, and what an administrator can do so that `user` may, for an error."""
+        allowed = TABLE.get(method, frozenset())
+        running = user_name(self.daemon_uid)
+        administrators = "root" if self.daemon_uid == 0 else f"root and {running}, who runs the daemon,"
+        if Role.MONITOR in allowed:
+            if self.monitor_gid is None:
+                return f"`access.monitor_group` can name a group whose members may; {administrators} can set it"
+            group = _group_name(self.monitor_gid)
+            return f"it is for the group {group} (access.monitor_group): `sudo usermod -aG {group} {user}`"
+        if Role.OWNER in allowed or Role.PROVEN in allowed:
+            return f"only {administrators} and the owner of the voice may do it"
+        return f"only {administrators} may do it"
+
     def sees_profile(self, peer: Peer, name: str, owner_uid: int | None) -> bool:
         """Return whether `peer` sees the profile `name`, which records `owner_uid`, in the list of profiles.
 
@@ -132,6 +150,13 @@ class Access:
         if self.monitor_gid is not None and (peer.gid == self.monitor_gid or self.monitor_gid in peer.groups):
             roles.add(Role.MONITOR)
         return roles
+
+
+def _group_name(gid: int) -> str:
+    try:
+        return grp.getgrgid(gid).gr_name
+    except KeyError:
+        return f"with gid {gid}"
 
 
 def _is_user(peer: Peer, uid: int | None) -> bool:

@@ -52,7 +52,8 @@ class Context:
                 return
             raise DeniedError(f"{call.name}{whose} needs the password of {call.peer.user}", "proof_needed")
         log.warning("denied %s%s to %s", call.name, whose, call.peer)
-        raise DeniedError(f"{call.name}{whose} is not allowed to {call.peer.user or call.peer.uid}")
+        user = str(call.peer.user or call.peer.uid)
+        raise DeniedError(f"{call.name}{whose} is not allowed to {user}: {self.access.who_may(call.name, user)}")
 
     async def audit(self, call: Call, outcome: str | None = None, reason: str = "") -> None:
         """Write the outcome of a call to the audit log, before it is answered. Raises `StorageError`."""

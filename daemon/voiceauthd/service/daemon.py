@@ -35,6 +35,7 @@ from voiceauthd.service.lockout import Lockout
 from voiceauthd.service.log_lines import configure_logging
 from voiceauthd.service.methods import Methods
 from voiceauthd.service.monitoring import events
+from voiceauthd.service.own_folders import require_own_folders
 from voiceauthd.service.replies import Reply
 from voiceauthd.service.state import State
 from voiceauthd.service.status import status_line
@@ -357,6 +358,11 @@ def run(config: Config, on_event: OnEvent | None = None, overrides: Sequence[str
     overrides  settings of the command line, which a reload keeps
     """
     configure_logging(config.log.level)
+    try:
+        require_own_folders(config)
+    except VoiceauthError as failure:
+        log.error("%s", failure)
+        return failure.exit_code
 
     def reread() -> Config:
         return load_config(config.file, overrides)

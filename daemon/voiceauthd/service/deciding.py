@@ -7,12 +7,11 @@ claim.
 from __future__ import annotations
 
 import asyncio
-import logging
 
 from voiceauthd.config.schema import Config
-from voiceauthd.errors import ModelError
 from voiceauthd.pipeline.events import SourceChanged, SourceState
 from voiceauthd.pipeline.recogniser import FailedWindow, RefusedWindow, ScoredWindow
+from voiceauthd.pipeline.recording_decision import add_result
 from voiceauthd.scoring.advice import ADVICE
 from voiceauthd.scoring.decision import Decision, Identified
 from voiceauthd.scoring.sequential import Identification, SequentialTest, Verdict, Verification
@@ -20,8 +19,6 @@ from voiceauthd.server.call import Call
 from voiceauthd.service.replies import Reply, decision_reply, identified_reply
 from voiceauthd.service.request_audio import AudioEvent, RequestAudio
 from voiceauthd.speech.window import SpeechBegan
-
-log = logging.getLogger(__name__)
 
 
 async def listen_until_decided(
@@ -34,18 +31,12 @@ async def listen_until_decided(
         event = await audio.next_event(deadline)
         if event is None or _ended(event):
             return decider.decide()
-        if (reason := _fatal_reason(event)) is not None:
-            return decider.undecided(reason)
-        if isinstance(event, ScoredWindow):
-            try:
-                verdict = decider.add(event.window, event.embedding)
-            except ModelError as failure:
-                log.error("%s%s: %s", call.name, f" of {fixed['name']!r}" if fixed else "", failure)
-                return decider.model_failed()
+        if isinstance(event, SourceChanged) and event.state is SourceState.LOST:
+            return decider.undecided("source_lost")
+        if isinstance(event, ScoredWindow | RefusedWindow | FailedWindow):
+            verdict = add_result(decider, event)
             if verdict is not None:
                 return verdict
-        elif isinstance(event, RefusedWindow):
-            decider.add_refusal(event.reason)
         await progress.report(event, decider.net_speech)
 
 
@@ -53,19 +44,26 @@ def verified_reply(
     call: Call, decision: Decision, verification: Verification, config: Config, *, scores: bool
 ) -> Reply:
     """Return the last reply of Verify."""
-    reply = decision_reply(decision, verification.rule, scores)
-    reply |= {
+    name = call.parameters["name"]  # as in the call, even if the profile's name differs in case
+    reply = verified_recording_reply(name, decision, verification, config, scores=scores)
+    reply["expires"] = config.verify.expires
+    if (nonce := call.parameters.get("nonce")) is not None:
+        reply["nonce"] = nonce
+    return reply
+
+
+def verified_recording_reply(
+    name: str, decision: Decision, verification: Verification, config: Config, *, scores: bool
+) -> Reply:
+    """Return the last reply of VerifyRecording: that of Verify, without what makes it valid for a login."""
+    return decision_reply(decision, verification.rule, scores) | {
         "state": "decided",
-        "name": call.parameters["name"],  # as in the call, even if the profile's name differs in case
+        "name": name,
         "policy": verification.rule.policy,
         "advice": ADVICE[decision.reason],
         "net_speech": round(verification.net_speech, 2),
         "net_speech_needed": config.verify.speech,
-        "expires": config.verify.expires,
     }
-    if (nonce := call.parameters.get("nonce")) is not None:
-        reply["nonce"] = nonce
-    return reply
 
 
 def identify_reply(identified: Identified, identification: Identification, config: Config, scores: bool) -> Reply:
@@ -76,15 +74,6 @@ def identify_reply(identified: Identified, identification: Identification, confi
         "net_speech": round(identification.net_speech, 2),
         "net_speech_needed": config.verify.speech,
     }
-
-
-def _fatal_reason(event: AudioEvent) -> str | None:
-    """Return the reason code, if the request cannot continue after this event."""
-    if isinstance(event, FailedWindow):
-        return "embedding_failed"
-    if isinstance(event, SourceChanged) and event.state is SourceState.LOST:
-        return "source_lost"
-    return None
 
 
 def _ended(event: AudioEvent) -> bool:

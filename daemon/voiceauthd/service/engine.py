@@ -21,7 +21,7 @@ from voiceauthd.pipeline.events import PipelineEvent
 from voiceauthd.pipeline.live import Live
 from voiceauthd.pipeline.recogniser import Recogniser
 from voiceauthd.profiles.enrolment import TAKE_AGREEMENT_MARGIN
-from voiceauthd.profiles.keys import KEY_FILE, load_keys
+from voiceauthd.profiles.keys import KEY_FILE, Keys, load_keys, new_key, read_keys
 from voiceauthd.profiles.model_choice import choose_for
 from voiceauthd.profiles.store import ProfileStore
 from voiceauthd.scoring.backend import Backend, load_backend
@@ -66,9 +66,13 @@ class Engine:
             raise
 
 
-def build_engine(config: Config, publish: Callable[[PipelineEvent], None], old: Engine | None = None) -> Engine:
+def build_engine(
+    config: Config, publish: Callable[[PipelineEvent], None], old: Engine | None = None, *, read_only: bool = False
+) -> Engine:
     """Build an engine; its `live` is not started. Reuses the parts of `old` that the configuration leaves as they were;
     those change only with `refresh`.
+
+    read_only  create and change nothing on the disk, also where a daemon uses the same profiles
 
     Takes seconds: do not call it in the event loop. Raises `ModelError`, `StorageError`, `SourceError` or `AudioError`;
     `old` goes on working then.
@@ -81,7 +85,9 @@ def build_engine(config: Config, publish: Callable[[PipelineEvent], None], old: 
     if old is not None and old.embedder is embedder and profiles_folder(old.config) == folder:
         store = old.store
     else:
-        store = ProfileStore(folder, embedder.model, load_keys(state_folder(config) / KEY_FILE))
+        key_file = state_folder(config) / KEY_FILE
+        keys = (read_keys(key_file) or Keys(new_key())) if read_only else load_keys(key_file)
+        store = ProfileStore(folder, embedder.model, keys, read_only=read_only)
     store.refresh()
     _log_refused(store)
     if old is not None and old.embedder is embedder:

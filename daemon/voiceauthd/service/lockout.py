@@ -37,8 +37,11 @@ and a model that failed do not count."""
 class Lockout:
     """Failures and locks by profile name. Thread-safe; only the methods that say so wait for the disk."""
 
-    def __init__(self, file: Path, config: LockoutConfig, clock: Clock | None = None) -> None:
-        """Read `file`, and make its folder (0700). If it cannot be read every voice is locked; raises nothing."""
+    def __init__(self, file: Path | None, config: LockoutConfig, clock: Clock | None = None) -> None:
+        """Read `file`, and make its folder (0700). If it cannot be read every voice is locked; raises nothing.
+
+        file  None: nothing survives this process, which decides about nobody
+        """
         self.config = config
         self._file = file
         self._clock = Clock.of_this_machine() if clock is None else clock
@@ -83,13 +86,15 @@ class Lockout:
                 self._count(name, false_accepts)
         self._save()
 
-    def unlock(self, name: str) -> None:
-        """Clear the failures and the lock of `name`. Writes to the disk."""
+    def unlock(self, name: str) -> bool:
+        """Clear the failures and the lock of `name`. Returns whether it was locked. Writes to the disk."""
         key = name_key(name)
         with self._memory_lock:
+            locked = self._locked_for(key) is not None
             self._changed |= self._records.voices.pop(key, None) is not None
             self._exempt(key)
         self._save()
+        return locked
 
     def rename(self, old: str, new: str) -> None:
         """Move the failures and the lock of a voice to its new name. Writes to the disk."""
@@ -170,20 +175,25 @@ class Lockout:
     # On the disk
 
     def _load(self) -> None:
+        if self._file is None:
+            return
         try:
             self._records = load_records(self._file, self._clock) or self._records
         except (StorageError, OSError) as problem:
             log.error("every voice is locked for %.0f s: %s", self.config.lasts, problem)
             self._records.everybody = AllVoicesLock(self._clock.uptime())
             self._changed = True
-            try:
-                log.error("the damaged file is kept as %s", set_aside(self._file))
-            except (StorageError, OSError) as failure:
-                log.error("the damaged file is not kept: %s", failure)
+            if self._file.exists():  # else the folder is the problem, and no file is damaged
+                try:
+                    log.error("the damaged file is kept as %s", set_aside(self._file))
+                except (StorageError, OSError) as failure:
+                    log.error("the damaged file is not kept: %s", failure)
             self._save()
 
     def _save(self) -> None:
         """Write the file if something has changed. A failure is logged, and the state in memory stays authoritative."""
+        if self._file is None:
+            return
         with self._disk_lock:
             with self._memory_lock:
                 if not self._changed:

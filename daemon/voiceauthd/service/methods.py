@@ -12,7 +12,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 import voiceauthd
-from voiceauthd.errors import NotEnrolledError, StorageError, UsageError
+from voiceauthd.errors import AudioError, NotEnrolledError, StorageError, UsageError
 from voiceauthd.profiles.enrolment import Enrolment, EnrolMode
 from voiceauthd.profiles.names import check_condition, check_name
 from voiceauthd.profiles.profile import Profile
@@ -32,9 +32,11 @@ from voiceauthd.service.duplicate_voice import require_new_voice
 from voiceauthd.service.engine import Engine, least_agreement
 from voiceauthd.service.enrolling import Session, Upload, enrolment_reply, no_such_claim
 from voiceauthd.service.event_bus import EventBus
+from voiceauthd.service.kept_takes import KEPT, attempt_of
 from voiceauthd.service.monitoring import events
 from voiceauthd.service.profile_methods import ProfileMethods
 from voiceauthd.service.proofs import require_provable
+from voiceauthd.service.recording_methods import RECORDING_METHODS, RecordingMethods
 from voiceauthd.service.replies import Reply, model_reply
 from voiceauthd.service.request_audio import listen
 from voiceauthd.service.state import State
@@ -43,7 +45,7 @@ from voiceauthd.service.status import status_reply
 log = logging.getLogger(__name__)
 
 PROTOCOL_VERSION = 1
-CAPABILITIES = ("verify", "identify", "enroll", "monitor", "profiles", "reload")
+CAPABILITIES = ("verify", "identify", "recordings", "enroll", "monitor", "profiles", "exemplars", "reload")
 
 
 class Methods:
@@ -56,6 +58,7 @@ class Methods:
         self._claims: Claims = state.claims
         self._upload: Upload | None = None
         self._context = context = Context(state)
+        self._recordings = RecordingMethods(context)
         self._table: dict[str, Handler] = {
             "Info": self._info,
             "Status": self._status,
@@ -66,6 +69,7 @@ class Methods:
             "Monitor": self._monitor,
             "Reload": self._reload_config,
             "Vouch": self._vouch,
+            **self._recordings.table,
             **ProfileMethods(context).table,
         }
 
@@ -77,6 +81,8 @@ class Methods:
         try:
             if self._context.access.is_counted(call.peer) and not self._belongs_to_enrolment(call):
                 self._state.rates.require(call.peer.uid, call.name, self._state.config.socket)
+            if call.name in RECORDING_METHODS:
+                self._state.rates.require_recording(call.peer.uid, self._state.config.socket)
             await self._table[call.name](call)
         except BaseException as problem:
             call.outcome, call.reason = failed_outcome(problem)
@@ -240,11 +246,11 @@ class Methods:
             min_agreement=least_agreement(engine),
         )
         session = Session(call, enrolment, engine.config)
+        microphone = (call.parameters.get("source") or "microphone") == "microphone"
         with self._claims.take(call.name, call.peer.uid) as claim:
             self._context.require_in_force(engine)
-            if (call.parameters.get("source") or "microphone") == "microphone":
-                with listen(self._state, self._bus) as audio:
-                    await session.from_microphone(audio)
+            if microphone:
+                await self._enroll_from_microphone(call, session, enrolment, engine)
             else:
                 self._upload = upload = Upload()
                 try:
@@ -254,13 +260,45 @@ class Methods:
                     upload.close()
             profile, store = enrolment.finish(), engine.store
             require_new_voice(profile, engine, call, self._context.access)
-            # ADD must not restore a profile that was deleted during the enrolment, hence `replace` and not `put`.
-            write = {EnrolMode.NEW: store.add, EnrolMode.ADD: store.replace, EnrolMode.REPLACE: store.put}
+            # ADD must not restore what was deleted during the enrolment, hence `replace` and not `put`.
+            add_to = functools.partial(store.replace, generation=existing.generation if existing else None)
+            write: dict[EnrolMode, Callable[[Profile], Profile]]
+            write = {EnrolMode.NEW: store.add, EnrolMode.ADD: add_to, EnrolMode.REPLACE: store.put}
             if existing_name is None:  # REPLACE must not overwrite a profile that was made during the enrolment
                 write[EnrolMode.REPLACE] = store.add
-            written = await self._context.change(call, write[enrolment.mode], profile)
+            try:
+                written = await self._context.change(call, write[enrolment.mode], profile)
+            except StorageError:  # a full disk, for example: nobody shall speak all of it again
+                if microphone:
+                    self._keep_takes(call, enrolment, engine)
+                raise
+        self._state.kept_takes.forget(written.name)
         log.info("enrolled %r for %s: %s", written.name, call.peer, enrolment.summary())
         await call.reply(enrolment_reply(enrolment, "done") | {"profile": self._context.rated(call, engine, written)})
+
+    async def _enroll_from_microphone(self, call: Call, session: Session, enrolment: Enrolment, engine: Engine) -> None:
+        """Go on from the takes of an earlier try, and keep all takes for another one if there is not enough speech.
+
+        Raises `AudioError`, reason `not_enough_speech`, and what ends the listening.
+        """
+        with listen(self._state, self._bus) as audio:
+            if not call.parameters.get("fresh"):
+                enrolment.go_on(self._state.kept_takes.take(attempt_of(enrolment, call.peer.uid)))
+            continued = sum(exemplar.net_speech for exemplar in enrolment.new_exemplars)
+            try:
+                await session.from_microphone(audio, continued)
+                enrolment.require_complete()
+            except BaseException as problem:
+                if self._keep_takes(call, enrolment, engine) and isinstance(problem, AudioError):
+                    raise AudioError(f"{problem}; {KEPT}", problem.reason) from None
+                raise
+
+    def _keep_takes(self, call: Call, enrolment: Enrolment, engine: Engine) -> bool:
+        """Keep what was accepted, unless a reload has replaced the engine. Returns whether there is anything."""
+        if self._state.engine_now is not engine or not enrolment.new_exemplars:
+            return False
+        self._state.kept_takes.keep(attempt_of(enrolment, call.peer.uid), enrolment.new_exemplars)
+        return True
 
     def _existing(self, call: Call, engine: Engine, name: str, account_uid: int | None) -> Profile | None:
         """Return the profile to add to or replace, after checking that the caller may do that."""
@@ -278,10 +316,15 @@ class Methods:
         return existing
 
     async def _send_audio(self, call: Call) -> None:
+        recording = self._recordings.sending(call.parameters["claim"])
         claim, upload = self._claims.current, self._upload
-        if claim is None or upload is None or call.parameters["claim"] != claim.token:
+        if recording is not None:
+            holder, upload = recording.uid, recording.upload
+        elif claim is None or upload is None or call.parameters["claim"] != claim.token:
             raise no_such_claim()
-        self._context.require(call, holder=claim.uid)
+        else:
+            holder = claim.uid
+        self._context.require(call, holder=holder)
         await upload.put(call.parameters["pcm"], call.parameters.get("end"))
         await call.reply({})
 

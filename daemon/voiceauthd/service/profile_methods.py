@@ -1,4 +1,4 @@
-"""The methods about existing profiles: list, show, rename, delete, export, import, unlock, rekey."""
+"""The methods about existing profiles: list, show, rename, delete, drop an exemplar, export, import, unlock, rekey."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class ProfileMethods:
             "ShowProfile": self._show,
             "RenameProfile": self._rename,
             "DeleteProfile": self._delete,
+            "DropExemplar": self._drop_exemplar,
             "ExportProfile": self._export,
             "ImportProfile": self._import,
             "Unlock": self._unlock,
@@ -70,6 +71,7 @@ class ProfileMethods:
 
         with _about(new_name):
             renamed = await self._context.change(call, rename)
+        self._forget_takes(profile.name, renamed.name)
         log.info("renamed %r to %r for %s", profile.name, renamed.name, call.peer)
         await call.reply({"profile": self._context.rated(call, engine, renamed)})
 
@@ -81,8 +83,23 @@ class ProfileMethods:
         except StorageError:  # a profile that cannot be used can still be deleted
             name = check_name(call.parameters["name"])
         await self._context.change(call, engine.store.delete, name)
+        self._forget_takes(name)
         log.info("deleted %r for %s", name, call.peer)
         await call.reply({})
+
+    async def _drop_exemplar(self, call: Call) -> None:
+        engine, profile = await self._context.profile_for(call)
+        number, generation = call.parameters["exemplar"], call.parameters["generation"]
+        call.detail = f"exemplar {number}"
+        left = await self._context.change(call, engine.store.drop_exemplar, profile.name, number, generation)
+        self._forget_takes(left.name)
+        log.info("dropped exemplar %d of %r for %s", number, left.name, call.peer)
+        await call.reply({"profile": self._context.rated(call, engine, left)})
+
+    def _forget_takes(self, *names: str) -> None:
+        """Forget what unfinished enrolments have collected for profiles that were changed."""
+        for name in names:
+            self._context.state.kept_takes.forget(name)
 
     async def _export(self, call: Call) -> None:
         _, profile = await self._context.profile_for(call)
@@ -92,9 +109,9 @@ class ProfileMethods:
 
     async def _unlock(self, call: Call) -> None:
         _, profile = await self._context.profile_for(call)
-        await self._context.change(call, self._context.state.lockout.unlock, profile.name)
-        log.info("unlocked %r for %s", profile.name, call.peer)
-        await call.reply({})
+        unlocked = await self._context.change(call, self._context.state.lockout.unlock, profile.name)
+        log.info("%s %r for %s", "unlocked" if unlocked else "nothing to unlock for", profile.name, call.peer)
+        await call.reply({"unlocked": unlocked})
 
     async def _rekey(self, call: Call) -> None:
         self._context.require(call)
@@ -117,6 +134,7 @@ class ProfileMethods:
             if not call.parameters.get("replace"):
                 require_new_voice(profile, engine, call, self._context.access)
             written = await self._context.change(call, write, profile)
+        self._forget_takes(written.name)
         log.info("imported %r for %s", written.name, call.peer)
         await call.reply({"profile": self._context.rated(call, engine, written)})
 

@@ -15,7 +15,7 @@ from voiceauthd.errors import StorageError
 from voiceauthd.pipeline.events import MarkReached, PipelineEvent, SourceChanged, WindowsDropped
 from voiceauthd.pipeline.recogniser import FailedWindow, RefusedWindow, ScoredWindow
 from voiceauthd.profiles.profile import Profile
-from voiceauthd.profiles.rating import rate
+from voiceauthd.profiles.rating import agreements, rate
 from voiceauthd.scoring.cohort import Cohort
 from voiceauthd.scoring.decide import Rule
 from voiceauthd.scoring.decision import Decision, Identified, Score
@@ -80,14 +80,32 @@ def profile_reply(profile: Profile) -> Reply:
 
 
 def rated_reply(profile: Profile, threshold: float, scores: bool) -> Reply:
-    """Return type Profile with its rating. `threshold`: see `rate`; `scores`: whether the caller may see scores."""
+    """Return type Profile with its rating and exemplars. `threshold`: see `rate`; `scores`: whether the caller may see
+    scores."""
     rating = rate(profile, threshold)
     reply: Reply = {"grade": rating.grade.value, "advice": list(rating.advice)}
     if rating.snr_db is not None:
         reply["snr_db"] = round(rating.snr_db, 1)
     if scores and rating.agreement is not None:
         reply["agreement"] = round(rating.agreement, DIGITS)
-    return profile_reply(profile) | {"rating": reply}
+    more = {"rating": reply, "generation": profile.generation, "exemplar_list": _exemplar_replies(profile, scores)}
+    return profile_reply(profile) | more
+
+
+def _exemplar_replies(profile: Profile, scores: bool) -> list[Reply]:
+    replies = []
+    for exemplar, agreement in zip(profile.exemplars, agreements(profile), strict=True):
+        reply: Reply = {
+            "net_speech": round(exemplar.net_speech, 2),
+            "condition": exemplar.condition,
+            "recorded": exemplar.recorded,
+        }
+        if exemplar.snr_db is not None:
+            reply["snr_db"] = round(exemplar.snr_db, 1)
+        if scores and agreement is not None and math.isfinite(agreement):
+            reply["agreement"] = round(agreement, DIGITS)
+        replies.append(reply)
+    return replies
 
 
 def refused_reply(name: str, problem: StorageError) -> Reply:

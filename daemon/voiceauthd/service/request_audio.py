@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from voiceauthd.errors import ModelError, SourceError
 from voiceauthd.pipeline.events import MarkReached, PipelineEvent, SourceChanged, SourceState
 from voiceauthd.pipeline.live import Live
+from voiceauthd.pipeline.meter import Meter
 from voiceauthd.pipeline.recogniser import FailedWindow, RefusedWindow, ScoredWindow
 from voiceauthd.service.event_bus import EventBus, Inbox
 from voiceauthd.service.state import State
@@ -46,6 +47,12 @@ class RequestAudio:
             raise SourceError(
                 f"no audio came from {source} in {FIRST_AUDIO_TIMEOUT:.0f} s; see `voiceauth doctor`"
             ) from None
+
+    @contextmanager
+    def metered(self) -> Iterator[Meter]:
+        """Provide a level meter of this audio until the block ends."""
+        with self._live.metered() as meter:
+            yield meter
 
     async def next_event(self, deadline: float) -> AudioEvent | None:
         """Return the next event that counts; None when the loop's clock passes `deadline`."""

@@ -15,6 +15,7 @@ from voiceauthd.service.access import Access
 from voiceauthd.service.auditing import Auditor
 from voiceauthd.service.claims import Claims
 from voiceauthd.service.engine import Engine
+from voiceauthd.service.kept_takes import KeptTakes
 from voiceauthd.service.lockout import Lockout
 from voiceauthd.service.nonces import Nonces
 from voiceauthd.service.proofs import Proofs
@@ -44,6 +45,7 @@ class State:
         self.claims = Claims()
         self.nonces = Nonces()
         self.proofs = Proofs()
+        self.kept_takes = KeptTakes()
         self.rates = RateLimits()
         self.monitors = 0
         self.connections: Callable[[], int] = lambda: 0
@@ -108,6 +110,7 @@ class State:
     def use(self, config: Config, access: Access, engine: Engine) -> None:
         """Swap everything at once, between two steps of any call."""
         self.config, self.access, self._engine = config, access, engine
+        self.kept_takes.clear()
         self.lockout.config = config.lockout
         self.auditor.configure(config.audit)
         self.model_problem = None

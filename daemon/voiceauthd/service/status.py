@@ -6,9 +6,14 @@ import os
 import time
 from pathlib import Path
 
+from voiceauthd.config.load import settings_beyond_file
+from voiceauthd.config.resolve import profiles_folder, scoring_folder, state_folder
+from voiceauthd.config.schema import Config
+from voiceauthd.embed.cache import default_folder
 from voiceauthd.pipeline.events import SourceState
 from voiceauthd.service.replies import Reply, cohort_reply, model_reply, policy_reply, timing_reply
 from voiceauthd.service.state import MUTED, STUCK, State
+from voiceauthd.users import user_name
 
 
 def status_reply(state: State, *, details: bool) -> Reply:
@@ -30,8 +35,10 @@ def status_reply(state: State, *, details: bool) -> Reply:
     }
     if problem is not None:
         reply["problem"] = problem
-    if details and state.config.file is not None:
-        reply["config"] = str(state.config.file)
+    if details:
+        if state.config.file is not None:
+            reply["config"] = str(state.config.file)
+        reply["runs_as"] = _runs_as(state.config)
     if engine is None:
         return reply
     counters, source = engine.live.counters(), engine.live.source
@@ -64,6 +71,18 @@ def status_reply(state: State, *, details: bool) -> Reply:
         if state.claims.current is not None:
             reply["claim"] = state.claims.current.holder
     return reply
+
+
+def _runs_as(config: Config) -> Reply:
+    """What a program on this machine needs to look at the same files as this daemon."""
+    return {
+        "user": user_name(os.geteuid()),
+        "settings": settings_beyond_file(config),
+        "profiles": str(profiles_folder(config)),
+        "scoring": str(scoring_folder(config)),
+        "state": str(state_folder(config)),
+        "models": str(config.model.cache or default_folder()),
+    }
 
 
 def problem_of(state: State, *, details: bool = True) -> str | None:

@@ -123,7 +123,7 @@ class Guide:
         if any(profile["name"] == self._name and profile["usable"] for profile in profiles):
             self._output.line(f"{plain(self._name)} is already enrolled")
             return
-        self._run("enroll", self._name)
+        self._run("enroll", self._name, "--no-trial")
 
     def _verify(self) -> int:
         self._heading(f"Verify {self._name}")

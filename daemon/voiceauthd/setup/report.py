@@ -19,7 +19,7 @@ def show_service(output: Output) -> None:
     right, found = suited(sound_access()), running(find_socket())
     daemon = None if found is None else {"socket": found.socket, "pid": found.pid, "user": user_name(found.uid)}
     output.object({"suited": right.kind, "reason": right.reason, "owner": right.owner, "daemon": daemon})
-    output.line(f"suited   the {right.kind} service: {plain(right.reason)}")
+    output.wrapped(f"suited   the {right.kind} service: {plain(right.reason)}", indent=9)
     text = "none" if found is None else f"{user_name(found.uid)}, process {found.pid}, on {found.socket}"
     output.line(f"running  {plain(text)}")
 
@@ -35,9 +35,9 @@ def start_and_show(wanted: How | None, output: Output) -> None:
     if before is not None:
         output.line(f"a daemon already answers on {path}")
         return
-    output.line(f"started ({planned.how}: {planned.reason})")
+    output.wrapped(f"started ({planned.how}: {planned.reason})", indent=2)
     log = f", its log is {daemon_log()}" if planned.how == "background" else ""
-    output.line(f"its socket is {path}{log}")
+    output.wrapped(f"its socket is {path}{log}", indent=2)
 
 
 def show_microphones(output: Output) -> None:
@@ -46,7 +46,7 @@ def show_microphones(output: Output) -> None:
         output.object(asdict(device))
         mark = "*" if device.default else " "
         channels = f"{device.channels} channel{'s' if device.channels != 1 else ''}"
-        output.line(f"{mark} {device.index:>3}  {plain(device.name)} ({plain(device.host)}, {channels})")
+        output.wrapped(f"{mark} {device.index:>3}  {plain(device.name)} ({plain(device.host)}, {channels})", indent=7)
 
 
 def show_level(device: str | None, output: Output) -> None:
@@ -57,4 +57,4 @@ def show_level(device: str | None, output: Output) -> None:
     level = measure_microphone(audio, lambda dbfs: output.progress(meter(dbfs)))
     output.clear()
     output.object(asdict(level))
-    output.line(f"level {meter(level.loudest)} at its loudest: {verdict(level)}")
+    output.wrapped(f"level {meter(level.loudest)} at its loudest: {verdict(level)}")

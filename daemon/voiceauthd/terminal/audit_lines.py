@@ -7,6 +7,7 @@ from pathlib import Path
 
 from voiceauthd.audit.line import Line
 from voiceauthd.audit.verify import Verdict
+from voiceauthd.terminal.event_lines import counted
 from voiceauthd.terminal.output import Output, plain
 
 _COLOURS = {
@@ -67,10 +68,7 @@ def verdict_lines(folder: Path, verdict: Verdict, output: Output) -> list[str]:
         return [*lines, f"the audit log is {output.style('damaged', 'red')}; docs/audit.md explains what that means"]
     if verdict.last is None:
         return [*lines, "nothing is recorded yet"]
-    kept = f"kept from line {verdict.first} on, in {_counted(verdict.files, 'file')}"
-    lines.append(f"{output.style('whole', 'green')}: {_counted(verdict.lines, 'line')}, {kept}")
+    kept = f"kept from line {verdict.first} on, in {counted(verdict.files, 'file')}"
+    lines.append(f"{output.style('whole', 'green')}: {counted(verdict.lines, 'line')}, {kept}")
     return [*lines, f"the last: {verdict.last}:{verdict.hash}"]
 
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -32,14 +32,26 @@ def listening_line(reply: Mapping[str, Any]) -> str:
 def decision_line(verified: VerifyResult, output: Output) -> str:
     """Return the decision, the reason and the score, as far as the caller may see it."""
     word = "accepted" if verified.accepted else _WORDS.get(verified.outcome, "inconclusive")
-    outcome = output.style(f"{word:<12}", "bold", _COLOURS.get(word, "yellow"))
-    score = ""
-    if verified.score is not None:
-        form = ".1f" if verified.calibrated else ".2f"
-        score = f"  {closeness(verified.score, calibrated=verified.calibrated)}"
-        score += f", threshold {number(verified.threshold, form)}, margin {number(verified.margin, '+.2f')}"
-    why = plain(verified.reason or "no reason given")
-    return f"{outcome}  {plain(verified.name)}: {why}{score}  ({verified.net_speech:.1f} s of speech)"
+    return _decided(word, verified._asdict(), output)
+
+
+def verification_lines(reply: Mapping[str, Any], output: Output) -> list[str]:
+    """Return the decision of VerifyRecording, in the words of what it would be; where it is no accept, also advice."""
+    word = {"accept": "would be accepted", "reject": "would be rejected"}.get(str(reply.get("outcome")), "inconclusive")
+    line = _decided(word, reply, output)
+    return [line, f"  {plain(reply['advice'])}"] if reply.get("outcome") != "accept" and reply.get("advice") else [line]
+
+
+def _decided(word: str, decision: Mapping[str, Any], output: Output) -> str:
+    outcome = output.style(f"{word:<12}", "bold", _COLOURS.get(word.rpartition(" ")[2], "yellow"))
+    score, calibrated = decision.get("score"), decision.get("calibrated") is True
+    sure = ""
+    if isinstance(score, int | float):
+        threshold = number(decision.get("threshold"), ".1f" if calibrated else ".2f")
+        sure = f"  {closeness(score, calibrated=calibrated)}, threshold {threshold}"
+        sure += f", margin {number(decision.get('margin'), '+.2f')}"
+    why = plain(decision.get("reason") or "no reason given")
+    return f"{outcome}  {plain(decision.get('name'))}: {why}{sure}  ({number(decision.get('net_speech'), '.1f')} s)"
 
 
 def decision_object(verified: VerifyResult) -> dict[str, object]:

@@ -1,8 +1,8 @@
 """The monitor's events as lines for a person.
 
-Each event is one line: the clock, the name, the score (log-likelihood ratio, or similarity without a calibration, and
-the margin over the next identity), the window's net speech, its SNR, and the delay from the end of the audio to the
-event. A line with >> names the current speaker, whenever that changes.
+Each event is one line: the clock, the name, the score (log-likelihood ratio, or cosine without a calibration, and the
+margin over the next identity), the window's net speech, its SNR in dB, the delay from the end of the audio to the
+event, and why it is nobody. A line with >> names the current speaker, whenever that changes.
 """
 
 from __future__ import annotations
@@ -15,7 +15,10 @@ from voiceauthd.terminal.output import Output, plain
 
 Event = Mapping[str, Any]
 
-_NAME_WIDTH = 14
+_NAME_WIDTH = 10
+
+EVENT_INDENT = 12
+"""Columns of the clock, under which the rest of a long line begins."""
 
 
 def clock(seconds: object) -> str:
@@ -29,6 +32,11 @@ def clock(seconds: object) -> str:
 def number(value: object, form: str, missing: str = "-") -> str:
     """Return `value` in the format `form`, or `missing` if it is no number."""
     return format(value, form) if isinstance(value, int | float) else missing
+
+
+def counted(count: int, noun: str) -> str:
+    """Return the count with its noun, in the plural where it belongs."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
 
 
 def event_line(event: Event, output: Output) -> str:
@@ -98,7 +106,11 @@ def _colour(event: Event) -> str:
 def _window(event: Event, output: Output) -> str:
     quality = event.get("quality") or {}
     name = output.style(f"{who(event):<{_NAME_WIDTH}}", _colour(event))
-    speech = f"{number(quality.get('net_speech'), '.1f')} s speech  {snr(quality)}"
-    late = f"{number(event.get('latency_ms'), '.0f')} ms late"
-    reason = f"  ({plain(event['reason'])})" if event.get("decision") != "known" and event.get("reason") else ""
-    return f"{name}  {how_sure(event)}  {speech}  {late}{reason}"
+    score = event.get("score")
+    measure = "LLR {:.1f}" if event.get("calibrated") is True else "uncalibrated {:.2f}"
+    sure = f"{measure.format(score):<8}  " if isinstance(score, int | float) else ""
+    sure += f"margin {number(event['margin'], '+.2f')}  " if event.get("margin") is not None else ""
+    heard = f"{number(quality.get('net_speech'), '.1f')} s  {number(quality.get('snr_db'), '.0f', '?')} dB"
+    late = f"{number(event.get('latency_ms'), '.0f')} ms"
+    reason = f"  {plain(event['reason'])}" if event.get("decision") != "known" and event.get("reason") else ""
+    return f"{name}  {sure}{heard}  {late}{reason}"

@@ -11,7 +11,7 @@ EXIT_MEANINGS: dict[ExitCode, str] = {
     ExitCode.OK: "success; verify: accepted; identify: somebody enrolled",
     ExitCode.REJECT: "verify: another voice; identify: nobody enrolled; demo: wrong decision",
     ExitCode.USAGE: "the command line is invalid; verify: the policy is not demonstrated",
-    ExitCode.INCONCLUSIVE: "no decision: too little usable speech, or not enough to be sure",
+    ExitCode.INCONCLUSIVE: "no decision: too little speech, unsure, or the daemon stopped meanwhile",
     ExitCode.BUSY: "another verification or enrolment is running",
     ExitCode.NOT_ENROLLED: "nobody of that name is enrolled",
     ExitCode.NO_MICROPHONE: "no audio is available",
@@ -21,7 +21,7 @@ EXIT_MEANINGS: dict[ExitCode, str] = {
     ExitCode.MODEL: "the model is missing, or its files are wrong",
     ExitCode.AUDIO: "a recording or a take that cannot be used",
     ExitCode.STORAGE: "a file cannot be read, written or trusted",
-    ExitCode.ALREADY_RUNNING: "another daemon already owns the socket",
+    ExitCode.ALREADY_RUNNING: "another daemon already owns the socket, or uses the state",
     ExitCode.LOCKED: "too many failures: the voice is locked for a while; passwords are not",
     ExitCode.INTERNAL: "a defect of voiceauth, or an invalid answer; never a success",
 }

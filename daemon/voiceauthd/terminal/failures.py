@@ -3,23 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
-from voiceauthd.errors import ExitCode, UsageError, VoiceauthError
+from voiceauthd.errors import ExitCode, VoiceauthError
 from voiceauthd.terminal.output import Output
 
 _DEBUG = "VOICEAUTHD_DEBUG"
-
-
-def unknown_command(word: str, commands: Sequence[str]) -> UsageError:
-    """Return the error for a word that is not a command, with the nearest one."""
-    if word.startswith("-"):
-        return UsageError(f"unknown option {word!r} before a command (`voiceauth --help` lists the commands)")
-    from difflib import get_close_matches
-
-    near = get_close_matches(word, commands, 1)
-    hint = f"; did you mean `{near[0]}`?" if near else ""
-    return UsageError(f"unknown command {word!r}{hint} (`voiceauth --help` lists them)")
 
 
 def report_failure(error: VoiceauthError, output: Output) -> int:

@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Mapping
+from shutil import get_terminal_size
 from typing import Any, TextIO
 
 from voiceauthd.errors import StorageError, VoiceauthError
 
 _STYLES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+
+WIDTH = 80
+"""Columns of the narrowest terminal that people use."""
+
+_STYLING = re.compile(r"\x1b\[[0-9;]*m")
+
 _CLEAR = "\r\x1b[K"
 
 
@@ -23,11 +31,29 @@ def plain(text: object) -> str:
     return "".join(char if char.isprintable() else "\ufffd" for char in str(text))
 
 
+def wrapped_lines(text: str, indent: int = 0, width: int = WIDTH) -> list[str]:
+    """Return `text` in lines of at most `width` columns, divided at spaces; a longer word stays whole.
+
+    Colour takes no column. indent: spaces before all lines but the first
+    """
+    lines: list[str] = []
+    line, taken = "", 0
+    for word in re.findall(r" *[^ ]+", text):  # with the spaces before it
+        columns = len(_STYLING.sub("", word))
+        if taken and taken + columns > width:
+            lines.append(line)
+            line, taken = " " * indent, indent
+            word, columns = word.lstrip(" "), columns - (len(word) - len(word.lstrip(" ")))  # noqa: PLW2901
+        line, taken = line + word, taken + columns
+    return [*lines, line]
+
+
 class Output:
     """The two streams of a command.
 
     as_json  answers are objects; text is kept off standard output
     closed   the reader of standard output has gone (`| head`); later output is dropped without an error
+    width    columns of the terminal; in a pipe those of the narrowest usual one
     """
 
     def __init__(self, as_json: bool, stdout: TextIO, stderr: TextIO) -> None:
@@ -39,11 +65,30 @@ class Output:
         self._colour = stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
         self._progress = ""
         self._progress_shown = False
+        self.width = get_terminal_size((WIDTH, 24)).columns if stdout.isatty() else WIDTH
+        self._error_width = get_terminal_size((WIDTH, 24)).columns if stderr.isatty() else None
+
+    @property
+    def live(self) -> bool:
+        """Whether a person watches the progress: on a terminal, its line rewrites itself."""
+        return self._live
 
     def line(self, text: str = "") -> None:
         """Print one line of the answer for a person; nothing with `--json`."""
         if not self.as_json:
             self._write(f"{text}\n")
+
+    def wrapped(self, text: str, *, indent: int = 0) -> None:
+        """Print `text` as `line` does, in lines that fit the terminal; all but the first are indented."""
+        for line in wrapped_lines(text, indent, self.width):
+            self.line(line)
+
+    def record(self, text: str, *, indent: int = 0) -> None:
+        """Print `text` as `wrapped` does on a terminal; in a pipe, as one line for `grep`."""
+        if self._stdout.isatty():
+            self.wrapped(text, indent=indent)
+        else:
+            self.line(text)
 
     def object(self, value: Mapping[str, Any]) -> None:
         """Print one object of the answer for a program; nothing without `--json`."""
@@ -86,10 +131,12 @@ class Output:
         return f"\x1b[{';'.join(_STYLES[name] for name in names)}m{text}\x1b[0m"
 
     def failure(self, error: VoiceauthError) -> None:
-        """Print each line of the error on standard error (a refused configuration has many); with `--json` also an
-        object on standard output."""
+        """Print each line of the error on standard error (a refused configuration has many), wrapped on a terminal;
+        with `--json` also an object on standard output."""
         for line in str(error).splitlines() or ["no details"]:
-            self.note(f"voiceauth: {plain(line)}")
+            text = f"voiceauth: {plain(line)}"
+            for part in wrapped_lines(text, 2, self._error_width) if self._error_width else [text]:
+                self.note(part)
         self.object({"error": {"reason": error.reason, "message": str(error)}})
 
     def _write(self, text: str) -> None:

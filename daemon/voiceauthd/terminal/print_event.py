@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 
-from voiceauthd.terminal.event_lines import Event, event_line
+from voiceauthd.terminal.event_lines import EVENT_INDENT, Event, event_line
 from voiceauthd.terminal.output import Output
 
 
 def print_event(event: Event, output: Output) -> None:
     """Print one event, as a line or as an object."""
-    output.line(event_line(event, output))
+    output.record(event_line(event, output), indent=EVENT_INDENT)
     output.object(event)
 
 

@@ -23,9 +23,9 @@ def show_scoring(model: object, scoring: Description, config: Config, output: Ou
     output.line(f"model        {plain(model)}")
     if origin:
         output.line(f"origin       {origin}")
-    output.line(f"cohort       {_cohort(cohort)}")
+    output.wrapped(f"cohort       {_cohort(cohort)}", indent=13)
     for line in _calibration(scoring["calibration"], cohort):
-        output.line(line)
+        output.wrapped(line, indent=13)
     for policy in scoring["policies"]:
         output.line(f"policy       {_policy(policy, output)}")
     if config.decision.threshold is not None:
@@ -41,7 +41,7 @@ def origin_text(origin: str, folder: object) -> str:
 
 def show_cohort(cohort: Description, files: Sequence[Path], output: Output, *, in_use: bool) -> None:
     """Print a new cohort and its files. in_use: they are where the daemon looks."""
-    output.line(f"cohort       {_cohort(cohort)}")
+    output.wrapped(f"cohort       {_cohort(cohort)}", indent=13)
     show_files(files, output, in_use=in_use)
     if in_use:
         output.line(f"Uncalibrated until `voiceauth calibrate FOLDER --cohort {plain(files[0])}`.")
@@ -50,7 +50,7 @@ def show_cohort(cohort: Description, files: Sequence[Path], output: Output, *, i
 def show_files(files: Iterable[Path], output: Output, *, in_use: bool) -> None:
     """Print where the files are, and how the daemon starts to use them if they are where it looks."""
     for path in files:
-        output.line(f"wrote        {plain(path)}")
+        output.wrapped(f"wrote        {plain(path)}", indent=13)
     if in_use:
         whose = "the daemon" if os.geteuid() == 0 else "a daemon of this user"
         output.line(f"`voiceauth reload` makes {whose} use it.")

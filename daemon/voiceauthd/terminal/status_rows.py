@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from voiceauthd.terminal.event_lines import number
+from voiceauthd.terminal.event_lines import counted, number
 from voiceauthd.terminal.output import Output, plain
 
 _COLOURS = {"ready": "green", "starting": "yellow", "degraded": "yellow"}
 
 
 def status_rows(status: Mapping[str, Any], output: Output) -> list[tuple[str, str]]:
-    """Return a label and a text for each line of the status."""
+    """Return a label and a text for each line of the status. What is not known yet has no line, and what the daemon
+    does not show to this user says so."""
     state = str(status["state"])
     problem = f": {plain(status['problem'])}" if status.get("problem") else ""
     queue, windows = status["queue"], status["windows"]
@@ -20,21 +21,32 @@ def status_rows(status: Mapping[str, Any], output: Output) -> list[tuple[str, st
     return [
         ("state", output.style(plain(state), "bold", _COLOURS.get(state, "red")) + problem),
         ("uptime", _duration(float(status["uptime"]))),
-        ("model", _model(status.get("model"))),
+        ("model", _model(status.get("model"), state)),
         *([("chosen", plain(status["model_reason"]))] if status.get("model_reason") else []),
         *(("policy", _policy(policy)) for policy in status["policies"]),
-        ("cohort", _cohort(status.get("cohort"))),
-        ("source", _source(status["source"])),
+        *([("cohort", _cohort(status.get("cohort")))] if status.get("model") else []),
+        *([("source", _source(status["source"]))] if status["source"]["description"] else []),
         ("queue", f"{queue['depth']} of {queue['capacity']} windows waiting, {queue['dropped']} dropped"),
         ("windows", f"{windows['cut']} cut, {windows['embedded']} embedded, {refused}"),
         ("latency", _delay(status.get("latency_ms"))),
         ("forward", _delay(status.get("forward_ms"))),
         ("clients", f"{status['connections']} connected, {status['monitors']} monitoring"),
-        ("claim", plain(status["claim"]) if status.get("claim") else "none"),
-        ("profiles", _profiles(status.get("profiles"))),
         ("memory", f"{number(status.get('memory_mib'), '.0f')} MiB"),
-        ("config", plain(status["config"]) if status.get("config") else "built in"),
+        *_private_rows(status),
     ]
+
+
+def _private_rows(status: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the rows for callers who see scores, or one that says that this user does not."""
+    runs_as = status.get("runs_as")
+    if not runs_as:
+        return [("more", "claim, profiles, user and config are shown to root and the daemon's user")]
+    rows = [("claim", plain(status["claim"]) if status.get("claim") else "none")]
+    if (profiles := status.get("profiles")) is not None:
+        rows.append(("profiles", f"{profiles['usable']} usable, {profiles['refused']} refused"))
+    config = plain(status["config"]) if status.get("config") else "built in"
+    changed = f"; also {', '.join(plain(each) for each in runs_as['settings'])}" if runs_as["settings"] else ""
+    return [*rows, ("user", plain(runs_as["user"])), ("config", config + changed), ("folder", plain(runs_as["state"]))]
 
 
 def rate(value: float) -> str:
@@ -42,9 +54,9 @@ def rate(value: float) -> str:
     return f"{value:.2g}"
 
 
-def _model(model: Mapping[str, Any] | None) -> str:
+def _model(model: Mapping[str, Any] | None, state: str) -> str:
     if not model:
-        return "not loaded"
+        return "loading" if state == "starting" else "none"
     name = f"{plain(model['name'])}@{plain(model['revision'])[:12]} ({plain(model['digest'])[:12]})"
     if model.get("calibrated"):
         return f"{name}, {model['dimension']} dimensions, calibrated"
@@ -68,7 +80,8 @@ def _cohort(cohort: Mapping[str, Any] | None) -> str:
 
 def _source(source: Mapping[str, Any]) -> str:
     problem = f": {plain(source['problem'])}" if source.get("problem") else ""
-    counts = f"{source['overflows']} overflows, reopened {source['reopened']} times"
+    overflows, reopened = source["overflows"], source["reopened"]
+    counts = f"{counted(overflows, 'overflow')}, reopened {counted(reopened, 'time')}"
     return f"{plain(source['description'])}, {plain(source['state'])}{problem}; {counts}"
 
 
@@ -77,10 +90,6 @@ def _delay(delay: Mapping[str, Any] | None) -> str:
         return "nothing measured yet"
     median, p99 = number(delay.get("median"), ".1f"), number(delay.get("p99"), ".1f")
     return f"median {median} ms, 99th percentile {p99} ms, over {delay['count']}"
-
-
-def _profiles(profiles: Mapping[str, Any] | None) -> str:
-    return f"{profiles['usable']} usable, {profiles['refused']} refused" if profiles else "not shown to you"
 
 
 def _duration(seconds: float) -> str:
