@@ -32,7 +32,7 @@ RUN_TESTS = $(BIN)/python -m compileall -q daemon/voiceauthd && $(BIN)/pytest -n
 # Threads that wait for work sleep: on a busy machine spinning ones take the processor from the one that works.
 export OMP_WAIT_POLICY := PASSIVE
 
-.PHONY: help setup test-setup model demo run bench test test-all lint hooks install uninstall clean
+.PHONY: help setup test-setup model demo run bench test test-all lint hooks install uninstall deb clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1 — \2/' | \
@@ -86,6 +86,9 @@ install: ## as root: the daemon for this whole machine (DESTDIR, PREFIX); also t
 
 uninstall: ## as root: removes it; keeps profiles, models and configuration
 	@DESTDIR='$(DESTDIR)' PREFIX='$(PREFIX)' scripts/install.sh uninstall
+
+deb: ## a Debian package in dist/, for the release that this runs on (RELEASE=trixie: for that one, as root)
+	@scripts/deb/build$(if $(RELEASE),-in-release).sh $(RELEASE)
 
 clean: ## removes .venv and what tools left behind; keeps profiles and fetched models
 	rm -rf $(VENV) build dist .demo .mypy_cache .ruff_cache .pytest_cache .hypothesis

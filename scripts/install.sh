@@ -4,9 +4,10 @@
 #     install.sh install       run it again to upgrade
 #     install.sh uninstall     keeps profiles, models and configuration
 #
-# DESTDIR  an absolute folder to install into instead of /, for packagers; nothing outside it is changed
-# PREFIX   where commands and units go, default /usr/local
-# PYTHON   the Python to use, default: the system's own
+# DESTDIR      an absolute folder to install into instead of /, for packagers; nothing outside it is changed
+# PREFIX       where commands, units, man pages and completions go, default /usr/local
+# PYTHON       the Python to use, default: the system's own
+# CONSTRAINTS  the versions of Python packages, default: constraints.txt
 set -euo pipefail
 
 destdir=${DESTDIR:-}
@@ -41,7 +42,7 @@ put_package() {
     cp -r pyproject.toml README.md LICENSE daemon systemd "$source"
     install -D -m 0755 scripts/voiceauth-pam "$source/scripts/voiceauth-pam"
     rm -rf "$source"/daemon/*.egg-info
-    "$venv/bin/python" -m pip install --quiet --constraint constraints.txt "$source" ||
+    "$venv/bin/python" -m pip install --quiet --constraint "${CONSTRAINTS:-constraints.txt}" "$source[media]" ||
         fail "pip could not install the package (see above)"
     # Truncated after its first line, for example by a full disk, the script would succeed and PAM let everybody in.
     cmp scripts/voiceauth-pam "$venv/bin/voiceauth-pam" || fail "voiceauth-pam was not installed completely"
@@ -79,6 +80,19 @@ put_units() {
     install -D -m 0644 systemd/tmpfiles.d/voiceauthd.conf "$destdir$prefix/lib/tmpfiles.d/voiceauthd.conf"
 }
 
+# Man pages and completions, made from the installed commands themselves.
+put_manuals() {
+    remove_manuals
+    "$destdir$home/bin/python" -I -m voiceauthd.cli.write_manuals "$destdir$prefix/share"
+}
+
+remove_manuals() {
+    local share=$destdir$prefix/share
+    rm -f "$share"/man/man1/voiceauth.1.gz "$share"/man/man1/voiceauth-[a-z]*.1.gz "$share/man/man8/voiceauthd.8.gz"
+    rm -f "$share"/bash-completion/completions/{voiceauth,voiceauthd} "$share/zsh/site-functions/_voiceauth"
+    rm -f "$share"/fish/vendor_completions.d/{voiceauth,voiceauthd}.fish
+}
+
 # The PAM service that checks the password of a voice's owner. An existing file belongs to the administrator.
 put_pam() {
     local change=
@@ -102,6 +116,7 @@ do_install() {
     install -d "$destdir$prefix/bin"
     for command in "${commands[@]}"; do ln -sfn "$home/bin/$command" "$destdir$prefix/bin/$command"; done
     put_units
+    put_manuals
     put_pam
     if [ -z "$destdir" ] && command -v systemd-sysusers >/dev/null; then
         systemd-sysusers "$prefix/lib/sysusers.d/voiceauthd.conf"
@@ -133,6 +148,7 @@ do_uninstall() {
     done
     for unit in "${proof_units[@]}"; do rm -f "$destdir$prefix/lib/systemd/system/$unit"; done
     rm -f "$destdir$prefix/lib/sysusers.d/voiceauthd.conf" "$destdir$prefix/lib/tmpfiles.d/voiceauthd.conf"
+    remove_manuals
     rm -rf "$destdir$home"
     if managed; then systemctl daemon-reload; fi
     echo "Removed. Kept: $destdir$state (profiles and models), $destdir${config%/*} (configuration), $destdir$pam,"

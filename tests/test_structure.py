@@ -42,9 +42,11 @@ MAY_IMPORT = {
     "service": {*AUDIO_PACKAGES, *FOR_ALL, "audit", "protocol", "server"},
     "terminal": {"audio", "embed", "profiles", *FOR_ALL, "audit", "protocol", "client"},
     **{package: {*BELOW_COMMANDS} for package in ("bench", "doctor")},
+    "backup": {"embed", "profiles", "scoring", *FOR_ALL, "audit", "service", "terminal"},
     "demo": {*BELOW_COMMANDS, "bench"},
+    "manuals": {"errors", "terminal"},
     "setup": {*BELOW_COMMANDS, "doctor"},
-    "cli": {*BELOW_COMMANDS, "bench", "doctor", "demo", "setup"},
+    "cli": {*BELOW_COMMANDS, "backup", "bench", "doctor", "demo", "manuals", "setup"},
 }
 """What each package may import, besides itself and the version of `voiceauthd`."""
 

@@ -1,7 +1,8 @@
 """A container with a real systemd as PID 1: systemd-nspawn on a small root folder, with the host's /usr.
 
 It boots in about a second, and shares nothing else with the host: it has its own /etc, /run, /var, processes and
-network. The test runs outside: `run` enters the container's namespaces, `path` accesses its files.
+network. With `own_usr` it may also write to /usr: what it writes goes to a layer of its own above the host's. The test
+runs outside: `run` enters the container's namespaces, `path` accesses its files.
 """
 
 from __future__ import annotations
@@ -46,10 +47,19 @@ def obstacle() -> str | None:
 
 
 class Container:
-    """One container. `folder` becomes its root; `binds` maps folders of the host to read-only mount points inside."""
+    """One container. `folder` becomes its root; `binds` maps folders of the host to read-only mount points inside.
 
-    def __init__(self, folder: Path, binds: Mapping[Path, str]) -> None:
+    own_usr: what is written to /usr is kept in the folder `usr_layer`, and the host's /usr is not changed
+    network: that of the host; otherwise none
+    """
+
+    def __init__(
+        self, folder: Path, binds: Mapping[Path, str], *, own_usr: bool = False, network: bool = False
+    ) -> None:
         self.folder = folder
+        self.usr_layer = folder.with_name(folder.name + ".usr")
+        self._own_usr = own_usr
+        self._network = network
         self._binds = binds
         self._log = folder.with_name(folder.name + ".log")
         self._nspawn: subprocess.Popen[bytes] | None = None
@@ -80,7 +90,13 @@ class Container:
     def boot(self) -> None:
         """Boot the container. Raises `BootError` if it does not reach its normal state."""
         command = ["systemd-nspawn", "--quiet", f"--directory={self.folder}", "--boot"]
-        command += ["--register=no", "--keep-unit", "--private-network", "--console=pipe", "--bind-ro=/usr"]
+        command += ["--register=no", "--keep-unit", "--console=pipe"]
+        command += ["--resolv-conf=off"] if self._network else ["--private-network"]
+        if self._own_usr:
+            self.usr_layer.mkdir()
+            command += [f"--overlay=/usr:{self.usr_layer}:/usr"]
+        else:
+            command += ["--bind-ro=/usr"]
         command += [f"--bind-ro={outside}:{inside}" for outside, inside in self._binds.items()]
         with self._log.open("wb") as log:
             self._nspawn = subprocess.Popen(
@@ -104,9 +120,11 @@ class Container:
             return False
         return self.run("systemctl", "is-system-running", check=False).strip() in {"running", "degraded"}
 
-    def run(self, *command: str, check: bool = True, uid: int = 0) -> str:
-        """Run a command inside, and return its output."""
-        ended = subprocess.run(self.inside(*command, uid=uid), capture_output=True, text=True, timeout=60, check=False)
+    def run(self, *command: str, check: bool = True, uid: int = 0, seconds: float = 60.0) -> str:
+        """Run a command inside, and return its output. seconds: that it may take."""
+        ended = subprocess.run(
+            self.inside(*command, uid=uid), capture_output=True, text=True, timeout=seconds, check=False
+        )
         assert ended.returncode == 0 or not check, f"{' '.join(command)}: {ended.stderr or ended.stdout}"
         return ended.stdout
 

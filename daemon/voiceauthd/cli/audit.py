@@ -1,6 +1,6 @@
 """Show who did what to whose voice, and the outcome; or check that nothing was
 changed or removed (--verify). For root, and for the user that the daemon runs
-as. Needs no daemon. Times are UTC.
+as. Needs no daemon: if one runs, it says where its log is. Times are UTC.
 
 examples:
   voiceauth audit
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 
 from voiceauthd.errors import ExitCode, UsageError
@@ -22,7 +21,8 @@ from voiceauthd.terminal.argument_types import count
 from voiceauthd.terminal.audit_lines import audit_line, verdict_lines, verdict_object
 from voiceauthd.terminal.audit_query import DEFAULT_LAST, AuditQuery, anchor, moment, select
 from voiceauthd.terminal.command_parser import Parser
-from voiceauthd.terminal.output import Output
+from voiceauthd.terminal.offers import offer_profiles
+from voiceauthd.terminal.output import Output, plain
 
 
 def configure(parser: Parser) -> None:
@@ -38,26 +38,27 @@ def configure(parser: Parser) -> None:
     add("--since", metavar="WHEN", type=moment, help="a date, a time, or how long ago: 90s, 30m, 1h, 7d")
     add("--until", metavar="WHEN", type=moment, help="the same, for the end")
     add("--event", metavar="E", help="Verify, Enroll, ExportProfile, start…; in any case")
-    add("--name", metavar="NAME", help="about this voice")
+    offer_profiles(add("--name", metavar="NAME", help="about this voice"))
     add("--user", metavar="USER", help="done by this user: a name or a uid")
     add("--outcome", metavar="O", help="accept, reject, inconclusive, done, denied, refused…")
     add("--last", metavar="N", type=count, help=f"only the last N (default: {DEFAULT_LAST}, or all with a WHEN)")
     add("--follow", action="store_true", help="continue with lines as they are written")
-    add("--folder", metavar="FOLDER", help="the log (default: the configured one)")
+    add("--folder", metavar="FOLDER", help="the log (default: the running daemon's, else this user's)")
+    add("--socket", metavar="PATH", help="the daemon that is asked where its log is")
 
 
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Show or verify the log."""
     if arguments.anchor is not None and not arguments.verify:
         raise UsageError("--anchor needs --verify (see `voiceauth audit --help`)")
-    folder = Path(arguments.folder) if arguments.folder is not None else _configured_folder()
+    folder = Path(arguments.folder) if arguments.folder is not None else _folder_in_use(arguments.socket, output)
     if arguments.verify:
         return _verify(folder, arguments, output)
     query = AuditQuery(**{name: getattr(arguments, name) for name in AuditQuery._fields})
     for line in select(folder, query):
         if output.as_json:  # in ASCII: some texts come from callers and may not be valid Unicode
             output.raw(json.dumps(line.object()) + "\n")
-        output.line(audit_line(line, output))
+        output.record(audit_line(line, output), indent=21)
         if output.closed:
             break
     return ExitCode.OK
@@ -73,8 +74,13 @@ def _verify(folder: Path, arguments: argparse.Namespace, output: Output) -> int:
     return ExitCode.OK if verdict.whole else ExitCode.STORAGE
 
 
-def _configured_folder() -> Path:
-    from voiceauthd.config.load import find_config, load_config
+def _folder_in_use(socket: str | None, output: Output) -> Path:
+    """The log of the running daemon; without one, that of this user, which is then said."""
     from voiceauthd.config.resolve import state_folder
+    from voiceauthd.terminal.daemon_config import config_in_use
 
-    return state_folder(load_config(find_config(None, os.environ))) / "audit"
+    found = config_in_use(socket)
+    folder = state_folder(found.config) / "audit"
+    if not found.whose.startswith("of the running daemon"):
+        output.note(f"the log {plain(folder)} {plain(found.whose)}")
+    return folder

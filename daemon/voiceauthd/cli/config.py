@@ -1,4 +1,5 @@
-"""Check, show, change and locate the configuration. Needs no daemon.
+"""Check, show, change and locate the configuration. Needs no daemon; where one
+runs and shows its configuration to this user, the file is the daemon's.
 
 examples:
   voiceauth config set audio.device "USB Audio" && voiceauth reload
@@ -39,13 +40,13 @@ def configure(parser: Parser) -> None:
     change.add_argument("key", metavar="KEY", help="such as audio.device")
     change.add_argument("value", metavar="VALUE", help="null for nothing, where the key allows it")
     change.add_argument("--file", metavar="FILE", help="instead of the one that would be used")
-    parser.action(_path, "path", "Print which file would be used", "voiceauth config path")
+    parser.action(_path, "path", "Print which file the daemon uses, or would use", "voiceauth config path")
 
 
 def _check(arguments: argparse.Namespace, output: Output) -> int:
-    from voiceauthd.config.load import find_config, load_config
+    from voiceauthd.config.load import load_config
 
-    file = find_config(_given(arguments), os.environ)
+    file, _ = _file(arguments)
     load_config(file, arguments.settings)
     output.object({"file": str(file) if file else None, "valid": True})
     output.line(f"{plain(file) if file else _BUILT_IN}: valid")
@@ -54,10 +55,10 @@ def _check(arguments: argparse.Namespace, output: Output) -> int:
 
 def _show(arguments: argparse.Namespace, output: Output) -> int:
     from voiceauthd.config.document import describe
-    from voiceauthd.config.load import find_config, load_config
+    from voiceauthd.config.load import load_config
     from voiceauthd.config.settings_object import settings_object
 
-    config = load_config(find_config(_given(arguments), os.environ), arguments.settings)
+    config = load_config(_file(arguments)[0], arguments.settings)
     output.object({"file": str(config.file) if config.file else None, "values": settings_object(config)})
     for line in describe(config).splitlines():
         output.line(plain(line))
@@ -77,21 +78,29 @@ def _default(_arguments: argparse.Namespace, output: Output) -> int:
 def _set(arguments: argparse.Namespace, output: Output) -> int:
     from voiceauthd.config.edit import file_to_edit, set_value
 
-    file = Path(arguments.file) if arguments.file is not None else file_to_edit(os.environ)
+    file = _file(arguments)[0] or file_to_edit(os.environ)
     value = set_value(file, arguments.key, arguments.value)
     output.object({"file": str(file), "key": arguments.key, "value": value})
     output.line(f"{plain(arguments.key)}: {plain(value)} in {plain(file)}; `voiceauth reload` uses it")
     return ExitCode.OK
 
 
-def _path(_arguments: argparse.Namespace, output: Output) -> int:
-    from voiceauthd.config.load import find_config
+def _path(arguments: argparse.Namespace, output: Output) -> int:
+    from voiceauthd.terminal.daemon_config import file_in_use
 
-    file = find_config(None, os.environ)
-    output.object({"file": str(file) if file else None})
-    output.line(plain(file) if file else _BUILT_IN)
+    file, _, whose = file_in_use(None)
+    output.object({"file": str(file) if file else None, "whose": whose})
+    output.line(f"{plain(file) if file else _BUILT_IN}")
+    output.note(f"the configuration {plain(whose)}")
     return ExitCode.OK
 
 
-def _given(arguments: argparse.Namespace) -> Path | None:
-    return Path(arguments.file) if arguments.file is not None else None
+def _file(arguments: argparse.Namespace) -> tuple[Path | None, str]:
+    """Return the file that the command is about, and whose it is: one that is named wins over the daemon's."""
+    from voiceauthd.terminal.daemon_config import file_in_use
+
+    named = arguments.file or os.environ.get("VOICEAUTHD_CONFIG")
+    if named:
+        return Path(named), "as given"
+    file, _, whose = file_in_use(None)
+    return file, whose

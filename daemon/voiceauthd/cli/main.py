@@ -13,8 +13,9 @@ from voiceauthd.cli.manual import COMMANDS
 from voiceauthd.errors import ExitCode, VoiceauthError
 from voiceauthd.terminal.command_parser import Parser
 from voiceauthd.terminal.exit_meanings import INTERRUPTED
-from voiceauthd.terminal.failures import report_defect, report_failure, unknown_command
-from voiceauthd.terminal.manual_text import manual
+from voiceauthd.terminal.failures import report_defect, report_failure
+from voiceauthd.terminal.manual_text import Command, manual
+from voiceauthd.terminal.nearest_command import unknown_command
 from voiceauthd.terminal.output import Output, standard_output
 
 
@@ -50,14 +51,19 @@ def dispatch(words: list[str], output: Output) -> int:
         return ExitCode.OK
     command = next((entry for entry in COMMANDS if entry.name == first), None)
     if command is None:
-        raise unknown_command(first, [entry.name for entry in COMMANDS])
-    module = import_module(command.module)
-    parser = Parser(f"voiceauth {command.name}")
-    module.configure(parser)
-    parsed = parser.parse_args(words[1:])
+        pairs = [(entry.name, action) for entry in COMMANDS for action in parser_of(entry).actions]
+        raise unknown_command(words, [entry.name for entry in COMMANDS], pairs)
+    parsed = parser_of(command).read(words[1:])
     output.as_json = bool(getattr(parsed, "json", False))
-    run = parsed.run if "run" in parsed else module.run
+    run = parsed.run if "run" in parsed else import_module(command.module).run
     return int(run(parsed, output))
+
+
+def parser_of(command: Command) -> Parser:
+    """Return the parser of one command, as its module configures it."""
+    parser = Parser(f"voiceauth {command.name}")
+    import_module(command.module).configure(parser)
+    return parser
 
 
 if __name__ == "__main__":

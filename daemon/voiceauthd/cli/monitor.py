@@ -1,9 +1,9 @@
 """Print every event of the daemon, one a line: the clock, who is speaking, how
-sure (the log-likelihood ratio, LLR, or 'similarity, uncalibrated' where there
-is no calibration; and the margin over the next identity), net speech, SNR, and
-how late. Each window is judged on its own; a line with >> says who is speaking
-now, whenever that changes, and does not flicker. Ends with the daemon, with a
-finite source, or on Ctrl-C. Root and the configured group may monitor.
+sure (the log-likelihood ratio, LLR, or an uncalibrated cosine; and the margin
+over the next identity), net speech, SNR in dB, how late, and why it is nobody.
+Each window is judged on its own; a line with >> says who is speaking now,
+whenever that changes, and does not flicker. Ends with the daemon, with a finite
+source, or on Ctrl-C. Root and the group `access.monitor_group` may monitor.
 
 examples:
   voiceauth monitor

@@ -17,8 +17,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceauthd.client.pam_arguments import POLICIES
 from voiceauthd.errors import ExitCode
 from voiceauthd.terminal.command_parser import Parser
+from voiceauthd.terminal.offers import offer_words
 from voiceauthd.terminal.output import Output, plain
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ def configure(parser: Parser) -> None:
     add("--with", dest="module", metavar="MODULE", default="", help="accept the voice only together with this module")
     add("--allow-root", action="store_true", help="accept the voice alone, even for root")
     add("--timeout", metavar="S", default="", help="seconds until the password is asked for")
-    add("--policy", metavar="NAME", default="", help="unlock or auth: how strict to be")
+    offer_words(add("--policy", metavar="NAME", default="", help="unlock or auth: how strict to be"), POLICIES)
     may_skip = "an accepted voice may skip this check; can be repeated"
     add("--may-skip", metavar="MODULE", action="append", default=[], help=may_skip)
     add("--helper", metavar="PATH", help="the command that PAM runs (default: the installed one)")

@@ -1,5 +1,5 @@
-"""List, show, rename, delete, export, import and unlock the enrolled voices, and
-encrypt them with a new key.
+"""List, show, rename, delete, export, import and unlock the enrolled voices, drop
+a bad exemplar of one, and encrypt them with a new key.
 
 examples:
   voiceauth profiles list
@@ -13,13 +13,16 @@ import argparse
 from typing import Any
 
 from voiceauthd.client import Client
-from voiceauthd.errors import ExitCode
+from voiceauthd.errors import ExitCode, StorageError, UsageError
+from voiceauthd.terminal.argument_types import count
 from voiceauthd.terminal.command_parser import Parser
 from voiceauthd.terminal.confirm import confirm
 from voiceauthd.terminal.event_lines import number
+from voiceauthd.terminal.offers import offer_profiles
 from voiceauthd.terminal.output import Output, plain
 from voiceauthd.terminal.owner_proof import call_with_proof
-from voiceauthd.terminal.profile_lines import profile_lines, profile_table
+from voiceauthd.terminal.profile_lines import LABEL_WIDTH, exemplar_table, profile_lines, profile_table
+from voiceauthd.terminal.rating_text import advice
 
 _EXPORT_EXAMPLES = """
 voiceauth profiles export alice
@@ -37,18 +40,24 @@ def configure(parser: Parser) -> None:
     show = action(
         _show, "show", "Show one profile, how good it is, and how to improve it", "voiceauth profiles show alice"
     )
-    show.add_argument("name", metavar="NAME")
+    offer_profiles(show.add_argument("name", metavar="NAME"))
     rename = action(_rename, "rename", "Give a profile another name", "voiceauth profiles rename alcie alice")
-    rename.add_argument("name", metavar="OLD")
+    offer_profiles(rename.add_argument("name", metavar="OLD"))
     rename.add_argument("new_name", metavar="NEW")
     delete = action(_delete, "delete", "Delete a profile for good", "voiceauth profiles delete alice --yes")
-    delete.add_argument("name", metavar="NAME")
+    offer_profiles(delete.add_argument("name", metavar="NAME"))
     delete.add_argument("--yes", action="store_true", help="do not ask")
+    more = "\nThe others are then numbered anew. The last exemplar cannot be dropped."
+    example = "voiceauth profiles drop alice 3"
+    drop = action(_drop, "drop", "Remove one exemplar of a profile, as `show` numbers them", example, more=more)
+    offer_profiles(drop.add_argument("name", metavar="NAME"))
+    drop.add_argument("number", metavar="NUMBER", type=count)
+    drop.add_argument("--yes", action="store_true", help="do not ask")
     more = " It is biometric data."
     export = action(
         _export, "export", "Write a profile to FILE (mode 0600), under a passphrase", _EXPORT_EXAMPLES, more=more
     )
-    export.add_argument("name", metavar="NAME")
+    offer_profiles(export.add_argument("name", metavar="NAME"))
     export.add_argument("file", metavar="FILE", nargs="?", help="default: NAME.backup; - is standard output")
     export.add_argument("--force", action="store_true", help="replace FILE if it exists")
     how = export.add_mutually_exclusive_group()
@@ -65,7 +74,7 @@ def configure(parser: Parser) -> None:
         )
     example = "voiceauth profiles unlock alice"
     unlock = action(_unlock, "unlock", "Let a voice that is locked after too many failures be tried again", example)
-    unlock.add_argument("name", metavar="NAME")
+    offer_profiles(unlock.add_argument("name", metavar="NAME"))
     more = "\nThe key is a new one, or the first in the systemd credential."
     action(_rekey, "rekey", "Encrypt all profiles again, with another key", "voiceauth profiles rekey", more=more)
 
@@ -87,7 +96,7 @@ def _show(arguments: argparse.Namespace, output: Output) -> int:
     profile = _call(arguments, "ShowProfile", name=arguments.name)["profile"]
     output.object(profile)
     for line in profile_lines(profile, output):
-        output.line(line)
+        output.wrapped(line, indent=LABEL_WIDTH)
     return ExitCode.OK
 
 
@@ -106,6 +115,37 @@ def _delete(arguments: argparse.Namespace, output: Output) -> int:
     call_with_proof(arguments.socket, output, command, "DeleteProfile", name=arguments.name)
     output.object({"deleted": arguments.name})
     output.line(f"deleted {name}")
+    return ExitCode.OK
+
+
+def _drop(arguments: argparse.Namespace, output: Output) -> int:
+    name = plain(arguments.name)
+    profile = _call(arguments, "ShowProfile", name=arguments.name)["profile"]
+    if not profile["usable"]:
+        raise StorageError(plain(profile.get("problem")), "profile_unusable")
+    exemplars, position = profile.get("exemplar_list") or (), arguments.number
+    if position > len(exemplars):
+        raise UsageError(f"{name} has no exemplar {position}: they are numbered from 1 to {len(exemplars)}")
+    if not arguments.yes:
+        for line in exemplar_table(profile):
+            output.line(line)
+        confirm(f"Drop exemplar {position} of {name} for good?", "--yes to drop it", f"{name} has lost nothing")
+    # The generation says which profile was shown: in another one the number may mean another exemplar.
+    left = call_with_proof(
+        arguments.socket,
+        output,
+        ("profiles", "drop", arguments.name, str(position)),
+        "DropExemplar",
+        name=arguments.name,
+        exemplar=position,
+        generation=profile.get("generation"),
+    )["profile"]
+    output.object(left)
+    more = "exemplar" if left["exemplars"] == 1 else "exemplars"
+    speech = number(left.get("net_speech"), ".1f")
+    output.line(f"dropped exemplar {position} of {name}: {left['exemplars']} {more} left, {speech} s of speech")
+    for sentence in advice(left):
+        output.wrapped(f"  {sentence}", indent=2)
     return ExitCode.OK
 
 
@@ -137,9 +177,10 @@ def _import(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _unlock(arguments: argparse.Namespace, output: Output) -> int:
-    _call(arguments, "Unlock", name=arguments.name)
-    output.object({"unlocked": arguments.name})
-    output.line(f"the voice of {plain(arguments.name)} is not locked")
+    unlocked = _call(arguments, "Unlock", name=arguments.name).get("unlocked") is True
+    output.object({"name": arguments.name, "unlocked": unlocked})
+    name = plain(arguments.name)
+    output.line(f"the voice of {name} is unlocked" if unlocked else f"the voice of {name} was not locked")
     return ExitCode.OK
 
 

@@ -29,5 +29,5 @@ def run(arguments: argparse.Namespace, output: Output) -> int:
         status = client.call("Status")
     output.object(status)
     for label, text in status_rows(status, output):
-        output.line(f"{label:<9} {text}")
+        output.wrapped(f"{label:<9} {text}", indent=10)
     return ExitCode.OK

@@ -71,4 +71,3 @@ def verdict_lines(folder: Path, verdict: Verdict, output: Output) -> list[str]:
     kept = f"kept from line {verdict.first} on, in {counted(verdict.files, 'file')}"
     lines.append(f"{output.style('whole', 'green')}: {counted(verdict.lines, 'line')}, {kept}")
     return [*lines, f"the last: {verdict.last}:{verdict.hash}"]
-
