@@ -118,6 +118,21 @@ def test_an_invalid_command_line_is_one_line_and_exit_code_2(words, said):
         assert result.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("enroll", "alice", "--add", "--condition", "headset", "none.wav", "more.wav"),
+        ("enroll", "--condition", "headset", "alice", "none.wav", "--add", "more.wav"),
+        ("enroll", "none.wav", "--add", "--", "none.wav"),
+        ("verify", "--policy", "monitor", "alice", "none.wav", "--json"),
+    ],
+)
+def test_options_and_files_may_come_in_any_order(words):
+    result = voiceauth_here(*words)
+    assert result.returncode == ExitCode.AUDIO, result.stderr
+    assert "none.wav: no such file" in result.stderr
+
+
 def test_with_json_a_failure_is_also_an_object_on_standard_output():
     result = voiceauth_here("status", "--json")
     assert result.returncode == ExitCode.NOT_RUNNING

@@ -120,7 +120,9 @@ def test_the_settings_of_the_command_line_and_the_environment_are_the_daemon_s_t
     with start_stub(folder, environment={"VOICEAUTHD_VERIFY__SPEECH": "3.5"}) as daemon:
         daemon.await_ready()
         found = config_in_use(str(daemon.socket))
+        shown = voiceauth_here("config", "show", "--json", socket=str(daemon.socket))
     assert found.config.verify.speech == 3.5
     assert found.config.audio.source == "-"
     assert found.file == daemon.config
     assert found.config.profiles == daemon.profiles
+    assert json.loads(shown.stdout)["values"]["verify.speech"]["value"] == 3.5

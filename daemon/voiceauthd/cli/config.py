@@ -46,7 +46,7 @@ def configure(parser: Parser) -> None:
 def _check(arguments: argparse.Namespace, output: Output) -> int:
     from voiceauthd.config.load import load_config
 
-    file, _ = _file(arguments)
+    file = _file(arguments)
     load_config(file, arguments.settings)
     output.object({"file": str(file) if file else None, "valid": True})
     output.line(f"{plain(file) if file else _BUILT_IN}: valid")
@@ -57,8 +57,14 @@ def _show(arguments: argparse.Namespace, output: Output) -> int:
     from voiceauthd.config.document import describe
     from voiceauthd.config.load import load_config
     from voiceauthd.config.settings_object import settings_object
+    from voiceauthd.terminal.daemon_config import file_in_use
 
-    config = load_config(_file(arguments)[0], arguments.settings)
+    if (named := _named(arguments)) is not None:
+        config = load_config(named, arguments.settings)
+    else:
+        file, status, _ = file_in_use(None)
+        of_daemon = [] if status is None else status["runs_as"]["settings"]
+        config = load_config(file, [*of_daemon, *arguments.settings], None if status is None else {})
     output.object({"file": str(config.file) if config.file else None, "values": settings_object(config)})
     for line in describe(config).splitlines():
         output.line(plain(line))
@@ -78,7 +84,7 @@ def _default(_arguments: argparse.Namespace, output: Output) -> int:
 def _set(arguments: argparse.Namespace, output: Output) -> int:
     from voiceauthd.config.edit import file_to_edit, set_value
 
-    file = _file(arguments)[0] or file_to_edit(os.environ)
+    file = _file(arguments) or file_to_edit(os.environ)
     value = set_value(file, arguments.key, arguments.value)
     output.object({"file": str(file), "key": arguments.key, "value": value})
     output.line(f"{plain(arguments.key)}: {plain(value)} in {plain(file)}; `voiceauth reload` uses it")
@@ -95,12 +101,14 @@ def _path(arguments: argparse.Namespace, output: Output) -> int:
     return ExitCode.OK
 
 
-def _file(arguments: argparse.Namespace) -> tuple[Path | None, str]:
-    """Return the file that the command is about, and whose it is: one that is named wins over the daemon's."""
+def _file(arguments: argparse.Namespace) -> Path | None:
+    """Return the file that the command is about: the named one, else the daemon's, else this user's."""
     from voiceauthd.terminal.daemon_config import file_in_use
 
-    named = arguments.file or os.environ.get("VOICEAUTHD_CONFIG")
-    if named:
-        return Path(named), "as given"
-    file, _, whose = file_in_use(None)
-    return file, whose
+    named = _named(arguments)
+    return file_in_use(None)[0] if named is None else named
+
+
+def _named(arguments: argparse.Namespace) -> Path | None:
+    given = arguments.file or os.environ.get("VOICEAUTHD_CONFIG")
+    return Path(given) if given else None

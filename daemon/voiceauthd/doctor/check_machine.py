@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-import pwd
 import re
 import sys
 from importlib import metadata
@@ -12,11 +11,9 @@ from pathlib import Path
 
 from voiceauthd.doctor.check import FAIL, OK, WARN, Check, Machine, failed
 from voiceauthd.errors import ConfigError, ExitCode, ModelError, StorageError, VoiceauthError
+from voiceauthd.service.own_folders import service_uid
 
 MIN_PYTHON = (3, 11)
-
-SERVICE_USER = "voiceauthd"
-"""The system service's user: systemd/sysusers.d."""
 
 
 def check_python(_machine: Machine) -> Check:
@@ -167,12 +164,7 @@ def _daemon_users(machine: Machine) -> set[int | None]:
     """The users that the daemon may run as. A socket made by systemd belongs to root, whoever runs the daemon."""
     if machine.runs_as is not None:
         return {machine.runs_as}
-    users = {os.geteuid(), machine.daemon_uid}
-    try:
-        users.add(pwd.getpwnam(SERVICE_USER).pw_uid)
-    except KeyError:
-        pass
-    return users
+    return {os.geteuid(), machine.daemon_uid, service_uid()}
 
 
 def check_profiles_refused(machine: Machine) -> Check:

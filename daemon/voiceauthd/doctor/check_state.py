@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import pwd
 import shlex
 import stat
 from pathlib import Path
 
 from voiceauthd.doctor.check import OK, WARN, Check, Machine, failed
-from voiceauthd.doctor.check_machine import SERVICE_USER
 from voiceauthd.errors import ConfigError, DeniedError, ExitCode, VoiceauthError
+from voiceauthd.service.own_folders import service_uid
 from voiceauthd.users import user_name
 
 
@@ -26,7 +25,7 @@ def check_owner(machine: Machine) -> Check:
         return failed(name, problem, "set `state` to a folder that belongs to the daemon", ExitCode.STORAGE)
     owner = machine.runs_as
     if owner is None:
-        owner = _service_uid() if state == SYSTEM_STATE else os.geteuid()
+        owner = service_uid() if state == SYSTEM_STATE else os.geteuid()
     if owner is None or not state.exists():
         return Check(name, OK, f"{state} does not exist yet; the daemon makes it")
     try:
@@ -49,13 +48,6 @@ def _of_others(folder: Path, owners: set[int]) -> list[Path]:
     inside = [folder, *folder.iterdir()]
     inside += [path for each in inside[1:] if each.is_dir() and not each.is_symlink() for path in each.iterdir()]
     return [path for path in inside if path.lstat().st_uid not in owners]
-
-
-def _service_uid() -> int | None:
-    try:
-        return pwd.getpwnam(SERVICE_USER).pw_uid
-    except KeyError:
-        return None
 
 
 def check_key(machine: Machine) -> Check:

@@ -47,12 +47,13 @@ def owner_of(folder: Path) -> int | None:
         pass
     except OSError:
         return None
-    if SYSTEM_STATE in (folder, *folder.parents) and (service := _service_uid()) is not None:
+    if SYSTEM_STATE in (folder, *folder.parents) and (service := service_uid()) is not None:
         return service
     return None if folder.parent == folder else owner_of(folder.parent)
 
 
-def _service_uid() -> int | None:
+def service_uid() -> int | None:
+    """The uid of `SERVICE_USER`; None on a machine without the system service."""
     try:
         return pwd.getpwnam(SERVICE_USER).pw_uid
     except KeyError:

@@ -55,13 +55,21 @@ class Parser(argparse.ArgumentParser):
         """
         if not self.actions:
             self._words = list(words)
-            # argparse loses the meaning of -- in its other way of parsing.
-            return self.parse_args(self._words) if "--" in words else self.parse_intermixed_args(self._words)
+            before, dashes, after = self._divided(self._words)
+            if dashes and any(word.startswith("-") for word in after):
+                return self.parse_args(self._words)  # argparse loses the meaning of -- in its other way of parsing
+            return self.parse_intermixed_args([*before, *after])
         if words and (action := self.actions.get(words[0])) is not None:
             return action.read(words[1:])
         if {"-h", "--help"} & set(words):
             return self.parse_args(["--help"])
         raise unknown_action(self.prog, words, list(self.actions))
+
+    @staticmethod
+    def _divided(words: Sequence[str]) -> tuple[list[str], bool, list[str]]:
+        """Return the words before --, whether there is one, and the words after it, which are no options."""
+        place = words.index("--") if "--" in words else len(words)
+        return list(words[:place]), place < len(words), list(words[place + 1 :])
 
     def error(self, message: str) -> NoReturn:
         """Raises `UsageError`."""
