@@ -147,7 +147,8 @@ def test_only_root_unlocks_a_voice(start) -> None:
     assert (owned["error"], own["error"]) == (DENIED, "org.voiceauthd.Locked")
     assert errors(call_as(daemon, STRANGER, unlock, ("Verify", {"name": OWNER}))) == [DENIED, DENIED]
     assert locked_for(daemon, OWNER) is not None
-    assert daemon.ask("Unlock", name=OWNER) == {}
+    assert daemon.ask("Unlock", name=OWNER) == {"unlocked": True}
+    assert daemon.ask("Unlock", name=OWNER) == {"unlocked": False}
     assert locked_for(daemon, OWNER) is None
     assert verify(daemon, "ralph-1", OWNER) == "accept, match"
     assert daemon.refusal("Unlock", name="Nobody").error == "NotEnrolled"

@@ -51,6 +51,8 @@ def reasons(source: str) -> set[str]:
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in DECISIONS:
             assert not node.keywords, "this test looks at the second argument"
             found |= set(texts(node.args[1]))
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "undecided":
+            found |= set(texts(node.args[0]))
     return found
 
 
@@ -76,8 +78,10 @@ def test_every_reason_in_the_sources_has_advice() -> None:
 
 
 def test_every_reason_added_by_the_service_has_advice() -> None:
-    source = (PACKAGE / "service" / "deciding.py").read_text(encoding="utf-8")
-    assert {"embedding_failed", "source_lost"} <= reasons(source) <= ADVICE.keys()
+    found = set()
+    for file in ("service/deciding.py", "pipeline/recording_decision.py"):
+        found |= reasons((PACKAGE / file).read_text(encoding="utf-8"))
+    assert {"embedding_failed", "source_lost"} <= found <= ADVICE.keys()
 
 
 def test_advice_is_a_sentence() -> None:

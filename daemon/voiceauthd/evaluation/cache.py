@@ -15,7 +15,7 @@ from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from voiceauthd.audio import block, file, resample
+from voiceauthd.audio import block, decoder, file, media_file, mixdown, resample
 from voiceauthd.config.schema import SpeechConfig
 from voiceauthd.embed import batch, campplus, campplus_net, embedding, fbank, wavlm
 from voiceauthd.embed.embedding import ModelId
@@ -31,7 +31,10 @@ VERSION = 1
 
 MODULES = (
     block,
+    decoder,
     file,
+    media_file,
+    mixdown,
     resample,
     segmenter,
     vad,
@@ -50,7 +53,7 @@ MODULES = (
 )
 """Modules whose source is part of the key: a stale result is worse than a slow one."""
 
-PACKAGES = ("silero-vad", "webrtcvad-wheels", "soxr", "kaldi-native-fbank", "torch", "transformers")
+PACKAGES = ("silero-vad", "webrtcvad-wheels", "soxr", "kaldi-native-fbank", "torch", "transformers", "av")
 """Packages whose version is part of the key."""
 
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from voiceauthd.config.schema import Config
-from voiceauthd.errors import BusyError
+from voiceauthd.errors import AudioError, BusyError, WithdrawnError
 from voiceauthd.pipeline.recording_decision import RecordingDecision
 from voiceauthd.scoring.policy import UNLOCK, require_usable
 from voiceauthd.scoring.sequential import Identification, SequentialTest, Verdict, Verification
@@ -36,6 +36,9 @@ MAX_RECORDINGS = 2
 
 TIMEOUT = 120.0
 """Seconds for the whole recording to arrive and be compared."""
+
+PIECE_TIMEOUT = 20.0
+"""Seconds between two pieces, after which the place is given to somebody else."""
 
 
 @dataclass(slots=True, eq=False)
@@ -85,15 +88,22 @@ class RecordingMethods:
         await call.reply(identify_reply(identified, identification, config, scores))
 
     async def _decide(self, call: Call, engine: Engine, decider: SequentialTest[Verdict]) -> Verdict:
-        """Receive the recording and return the decision, which may be clear before the recording ends."""
+        """Receive the recording and return the decision, which may be clear before the recording ends.
+
+        Raises `WithdrawnError` if the recording does not arrive in time, and `BusyError`.
+        """
         with self._receiving(call.peer.uid) as sending:
             segmenter = await in_thread(Segmenter, engine.config.speech)
             decision = RecordingDecision(decider, segmenter, engine.recogniser)
             began = {"state": "listening", "claim": sending.token, **_name(call)}
             await call.reply(began | _progress(decider, engine.config), continues=True)
-            deadline = asyncio.get_running_loop().time() + TIMEOUT
+            clock = asyncio.get_running_loop().time
+            deadline = clock() + TIMEOUT
             while True:
-                piece = await sending.upload.piece(deadline)
+                try:
+                    piece = await sending.upload.piece(min(deadline, clock() + PIECE_TIMEOUT))
+                except AudioError as late:
+                    raise WithdrawnError("the recording did not arrive in time") from late
                 verdict = await in_thread(decision.push, piece.samples)
                 if verdict is None and piece.end is not None:
                     verdict = await in_thread(decision.end)
