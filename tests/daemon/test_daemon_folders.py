@@ -117,12 +117,16 @@ def test_without_a_daemon_they_say_what_they_looked_at(tmp_path: Path) -> None:
 def test_the_settings_of_the_command_line_and_the_environment_are_the_daemon_s_too(folder: Path) -> None:
     from voiceauthd.terminal.daemon_config import config_in_use
 
-    with start_stub(folder, environment={"VOICEAUTHD_VERIFY__SPEECH": "3.5"}) as daemon:
+    settings = {"model": {"cache": "~/models"}}  # the daemon's home, whoever asks
+    with start_stub(folder, settings, environment={"VOICEAUTHD_VERIFY__SPEECH": "3.5"}) as daemon:
         daemon.await_ready()
         found = config_in_use(str(daemon.socket))
-        shown = voiceauth_here("config", "show", "--json", socket=str(daemon.socket))
+        here = {"HOME": "/nowhere"}
+        shown = voiceauth_here("config", "show", "--json", socket=str(daemon.socket), environment=here)
     assert found.config.verify.speech == 3.5
     assert found.config.audio.source == "-"
     assert found.file == daemon.config
     assert found.config.profiles == daemon.profiles
+    assert found.config.model.cache == Path.home() / "models"
+    assert json.loads(shown.stdout)["values"]["model.cache"]["value"] == str(Path.home() / "models")
     assert json.loads(shown.stdout)["values"]["verify.speech"]["value"] == 3.5

@@ -229,8 +229,8 @@ def test_a_recording_with_real_time_pace_takes_its_length(stub_at, folder: Path)
 # Monitors that do not read
 
 MANY_WINDOWS = 500
-"""Windows after which the buffers between the daemon and a monitor that does not read are full: they hold about 380. Many
-more would take a busy machine longer than the daemon waits for such a monitor."""
+"""Windows after which the buffers between the daemon and a monitor that does not read are full: they hold about 380.
+Many more would take a busy machine longer than the daemon waits for such a monitor."""
 
 
 @pytest.fixture

@@ -57,14 +57,16 @@ def _show(arguments: argparse.Namespace, output: Output) -> int:
     from voiceauthd.config.document import describe
     from voiceauthd.config.load import load_config
     from voiceauthd.config.settings_object import settings_object
-    from voiceauthd.terminal.daemon_config import file_in_use
+    from voiceauthd.terminal.daemon_config import environment_of, file_in_use
 
     if (named := _named(arguments)) is not None:
         config = load_config(named, arguments.settings)
     else:
         file, status, _ = file_in_use(None)
         of_daemon = [] if status is None else status["runs_as"]["settings"]
-        config = load_config(file, [*of_daemon, *arguments.settings], None if status is None else {})
+        config = load_config(
+            file, [*of_daemon, *arguments.settings], None if status is None else environment_of(status)
+        )
     output.object({"file": str(config.file) if config.file else None, "values": settings_object(config)})
     for line in describe(config).splitlines():
         output.line(plain(line))

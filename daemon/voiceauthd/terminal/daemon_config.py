@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +60,7 @@ def config_of(status: Mapping[str, Any]) -> Config:
     runs_as = status["runs_as"]
     file = Path(status["config"]) if status.get("config") else None
     try:
-        config = load_config(file, runs_as["settings"], {})
+        config = load_config(file, runs_as["settings"], environment_of(status))
     except ConfigError as problem:
         raise ConfigError(f"the file has changed since the daemon read it, and is refused now:\n{problem}") from None
     return replace(
@@ -69,6 +70,14 @@ def config_of(status: Mapping[str, Any]) -> Config:
         state=Path(runs_as["state"]),
         model=replace(config.model, cache=Path(runs_as["models"])),
     )
+
+
+def environment_of(status: Mapping[str, Any]) -> dict[str, str]:
+    """Return what counts of the daemon's environment beside `settings`: the home that `~` in its file means."""
+    try:
+        return {"HOME": pwd.getpwnam(status["runs_as"]["user"]).pw_dir}
+    except KeyError:
+        return {}
 
 
 def _of_daemon(status: Mapping[str, Any]) -> str:
