@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any, NamedTuple
 
 from voiceauthd.errors import VoiceauthError
@@ -34,7 +35,9 @@ BOTH_DELIMITERS = b"\n\0"
 
 _BOM = b"\xef\xbb\xbf"
 _BLANK = re.compile(rb"\s*")
-_STRUCTURE = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
+_STRING = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?', re.DOTALL)
+_NO_BRACKETS = re.compile(r"[^\[\]{}]+")
+_STEPS = {"[": 1, "{": 1, "]": -1, "}": -1}
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -248,17 +251,9 @@ def _check_depth(text: str) -> None:
     """Refuse deep nesting before the JSON parser recurses, by counting brackets outside strings in one pass."""
     if text.count("[") + text.count("{") <= MAX_DEPTH:
         return
-    depth, in_string = 0, False
-    for token in _STRUCTURE.finditer(text):
-        mark = token.group()
-        if mark == '"':
-            in_string = not in_string
-        elif not in_string and mark in "[{":
-            depth += 1
-            if depth > MAX_DEPTH:
-                raise WireError(f"nested more than {MAX_DEPTH} deep")
-        elif not in_string and mark in "]}":
-            depth -= 1
+    brackets = _NO_BRACKETS.sub("", _STRING.sub("", text))
+    if max(accumulate(map(_STEPS.__getitem__, brackets)), default=0) > MAX_DEPTH:
+        raise WireError(f"nested more than {MAX_DEPTH} deep")
 
 
 def _check_surrogates(value: dict[str, Any]) -> None:
