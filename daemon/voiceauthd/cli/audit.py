@@ -81,6 +81,6 @@ def _folder_in_use(socket: str | None, output: Output) -> Path:
 
     found = config_in_use(socket)
     folder = state_folder(found.config) / "audit"
-    if not found.whose.startswith("of the running daemon"):
+    if not found.running:
         output.note(f"the log {plain(folder)} {plain(found.whose)}")
     return folder

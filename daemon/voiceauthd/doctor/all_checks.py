@@ -19,7 +19,7 @@ from voiceauthd.doctor import (
 from voiceauthd.doctor.check import Check, Machine, failed
 from voiceauthd.errors import ConfigError, ExitCode
 from voiceauthd.protocol.paths import find_socket
-from voiceauthd.terminal.daemon_config import config_in_use
+from voiceauthd.terminal.daemon_config import config_from
 
 MachineCheck = Callable[[Machine], Check]
 
@@ -65,7 +65,7 @@ def _examine(socket: str | None) -> tuple[Machine, ConfigError | None]:
     the built-in one, and the reason."""
     machine = check_daemon.ask_daemon(Machine(Config(), None, socket or find_socket()))
     try:
-        found = config_in_use(machine.socket)
+        found = config_from(machine.status)
     except ConfigError as refused:
         file = find_config(None, os.environ)
         return machine._replace(file=file, whose="refused"), refused

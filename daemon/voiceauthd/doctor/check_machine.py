@@ -12,6 +12,7 @@ from pathlib import Path
 from voiceauthd.doctor.check import FAIL, OK, WARN, Check, Machine, failed
 from voiceauthd.errors import ConfigError, ExitCode, ModelError, StorageError, VoiceauthError
 from voiceauthd.service.own_folders import service_uid
+from voiceauthd.terminal.event_lines import counted
 
 MIN_PYTHON = (3, 11)
 
@@ -58,7 +59,7 @@ def check_threads(machine: Machine) -> Check:
         return failed("torch.threads", f"torch does not load: {problem}", "pip install torch", ExitCode.MODEL)
     threads = machine.config.model.threads
     processors = len(os.sched_getaffinity(0))
-    found = f"torch {torch.__version__}, {threads} thread{'s' * (threads != 1)} for {processors} processors"
+    found = f"torch {torch.__version__}, {counted(threads, 'thread')} for {processors} processors"
     if threads > processors:
         return Check("torch.threads", WARN, found, "set model.threads to 1: waiting threads make it slower")
     return Check("torch.threads", OK, found)

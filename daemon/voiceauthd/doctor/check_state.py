@@ -29,7 +29,7 @@ def check_owner(machine: Machine) -> Check:
     if owner is None or not state.exists():
         return Check(name, OK, f"{state} does not exist yet; the daemon makes it")
     try:
-        strange = [path for folder in folders for path in _of_others(folder, {owner, 0} if owner == 0 else {owner})]
+        strange = [path for folder in folders for path in _of_others(folder, owner)]
     except PermissionError:
         return Check(name, OK, f"{state} is not readable by this user, which is right; root can see more")
     if not strange:
@@ -41,13 +41,13 @@ def check_owner(machine: Machine) -> Check:
     return failed(name, found + more, fix, ExitCode.STORAGE)
 
 
-def _of_others(folder: Path, owners: set[int]) -> list[Path]:
-    """Return the folder, and what is in it and its folders, as far as it belongs to others."""
+def _of_others(folder: Path, owner: int) -> list[Path]:
+    """Return the folder, and what is in it and its folders, as far as it does not belong to `owner`."""
     if not folder.exists():
         return []
     inside = [folder, *folder.iterdir()]
     inside += [path for each in inside[1:] if each.is_dir() and not each.is_symlink() for path in each.iterdir()]
-    return [path for path in inside if path.lstat().st_uid not in owners]
+    return [path for path in inside if path.lstat().st_uid != owner]
 
 
 def check_key(machine: Machine) -> Check:

@@ -21,7 +21,7 @@ from voiceauthd.config.resolve import RESTART_KEYS, changed_keys, state_folder
 from voiceauthd.config.schema import Config
 from voiceauthd.embed.cache import default_folder, snapshot
 from voiceauthd.embed.choose import AUTO
-from voiceauthd.errors import ConfigError, ExitCode, ModelError, VoiceauthError, WithdrawnError
+from voiceauthd.errors import ConfigError, ModelError, VoiceauthError, WithdrawnError
 from voiceauthd.protocol.paths import default_socket
 from voiceauthd.server import sd_notify
 from voiceauthd.server.listener import Listener, adopt, listen
@@ -31,6 +31,7 @@ from voiceauthd.service.access import Access
 from voiceauthd.service.auditing import Auditor
 from voiceauthd.service.engine import Engine, build_engine
 from voiceauthd.service.event_bus import EventBus
+from voiceauthd.service.exit_code import run_to_exit_code
 from voiceauthd.service.lockout import Lockout
 from voiceauthd.service.log_lines import configure_logging
 from voiceauthd.service.methods import Methods
@@ -358,24 +359,12 @@ def run(config: Config, on_event: OnEvent | None = None, overrides: Sequence[str
     overrides  settings of the command line, which a reload keeps
     """
     configure_logging(config.log.level)
-    try:
-        require_own_folders(config)
-    except VoiceauthError as failure:
-        log.error("%s", failure)
-        return failure.exit_code
 
     def reread() -> Config:
         return load_config(config.file, overrides)
 
     async def life() -> None:
+        require_own_folders(config)
         await Daemon(config, reread, on_event).run()
 
-    try:
-        asyncio.run(life())
-    except VoiceauthError as failure:
-        log.error("%s", failure)
-        return failure.exit_code
-    except Exception:
-        log.exception("a defect of voiceauthd")
-        return ExitCode.INTERNAL
-    return ExitCode.OK
+    return run_to_exit_code(life())

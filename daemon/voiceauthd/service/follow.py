@@ -11,11 +11,11 @@ import signal
 from collections.abc import Callable
 
 from voiceauthd.config.schema import Config
-from voiceauthd.errors import ExitCode, VoiceauthError
 from voiceauthd.service.access import Access
 from voiceauthd.service.auditing import Auditor
 from voiceauthd.service.engine import build_engine
 from voiceauthd.service.event_bus import EventBus
+from voiceauthd.service.exit_code import run_to_exit_code
 from voiceauthd.service.lockout import Lockout
 from voiceauthd.service.log_lines import configure_logging
 from voiceauthd.service.monitoring import events
@@ -33,15 +33,7 @@ def follow_recording(config: Config, on_event: Callable[[Reply], None]) -> int:
     """Play the configured recording through the pipeline, and call `on_event` with each event. Returns the exit code;
     errors are logged."""
     configure_logging(config.log.level)
-    try:
-        asyncio.run(_follow(config, on_event))
-    except VoiceauthError as failure:
-        log.error("%s", failure)
-        return failure.exit_code
-    except Exception:
-        log.exception("a defect of voiceauthd")
-        return ExitCode.INTERNAL
-    return ExitCode.OK
+    return run_to_exit_code(_follow(config, on_event))
 
 
 async def _follow(config: Config, on_event: Callable[[Reply], None]) -> None:

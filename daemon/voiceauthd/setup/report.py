@@ -10,6 +10,7 @@ from voiceauthd.doctor.service_kind import sound_access, suited
 from voiceauthd.protocol.paths import find_socket
 from voiceauthd.setup.microphone import measure_microphone, meter, recording_devices, verdict
 from voiceauthd.setup.service import How, daemon_log, plan, running, socket_of, start
+from voiceauthd.terminal.event_lines import counted
 from voiceauthd.terminal.output import Output, plain
 from voiceauthd.users import user_name
 
@@ -45,7 +46,7 @@ def show_microphones(output: Output) -> None:
     for device in recording_devices():
         output.object(asdict(device))
         mark = "*" if device.default else " "
-        channels = f"{device.channels} channel{'s' if device.channels != 1 else ''}"
+        channels = counted(device.channels, "channel")
         output.wrapped(f"{mark} {device.index:>3}  {plain(device.name)} ({plain(device.host)}, {channels})", indent=7)
 
 

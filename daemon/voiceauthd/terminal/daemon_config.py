@@ -22,13 +22,15 @@ ANSWER_TIMEOUT = 3.0
 class ConfigInUse(NamedTuple):
     """A configuration, and whose it is.
 
-    file   None for the built-in defaults
-    whose  for a person: "of the running daemon (user alice)"
+    file     None for the built-in defaults
+    whose    for a person: "of the running daemon (user alice)"
+    running  whether it is the running daemon's
     """
 
     config: Config
     file: Path | None
     whose: str
+    running: bool
 
 
 def config_in_use(socket: str | None) -> ConfigInUse:
@@ -36,23 +38,39 @@ def config_in_use(socket: str | None) -> ConfigInUse:
 
     Raises `ConfigError`.
     """
-    file, status, why_not = file_in_use(socket)
-    if status is not None:
-        return ConfigInUse(config_of(status), file, _of_daemon(status))
-    return ConfigInUse(load_config(file), file, why_not)
+    return config_from(_ask(socket))
+
+
+def config_from(status: Mapping[str, Any] | None) -> ConfigInUse:
+    """Return the configuration of the daemon that gave this status; without one, or if it gives none, this user's.
+
+    Raises `ConfigError`.
+    """
+    file, shown, whose = _file_from(status)
+    config = load_config(file) if shown is None else config_of(shown)
+    return ConfigInUse(config, file, whose, shown is not None)
 
 
 def file_in_use(socket: str | None) -> tuple[Path | None, Mapping[str, Any] | None, str]:
     """Return the configuration file, the daemon's status if it gives its configuration, and whose file it is."""
-    mine = f"of {user_name(os.geteuid())}"
+    return _file_from(_ask(socket))
+
+
+def _ask(socket: str | None) -> Mapping[str, Any] | None:
+    """Return the daemon's status; None if it does not answer."""
     try:
         with Client(socket, ANSWER_TIMEOUT) as client:
-            status = client.call("Status")
+            return client.call("Status")
     except VoiceauthError:
-        return find_config(None, os.environ), None, f"{mine}; no daemon answers"
-    if not status.get("runs_as"):
-        return find_config(None, os.environ), None, f"{mine}; the daemon does not show its own to this user"
-    return (Path(status["config"]) if status.get("config") else None), status, _of_daemon(status)
+        return None
+
+
+def _file_from(status: Mapping[str, Any] | None) -> tuple[Path | None, Mapping[str, Any] | None, str]:
+    if status is not None and status.get("runs_as"):
+        file = Path(status["config"]) if status.get("config") else None
+        return file, status, f"of the running daemon (user {status['runs_as']['user']})"
+    why = "no daemon answers" if status is None else "the daemon does not show its own to this user"
+    return find_config(None, os.environ), None, f"of {user_name(os.geteuid())}; {why}"
 
 
 def config_of(status: Mapping[str, Any]) -> Config:
@@ -78,7 +96,3 @@ def environment_of(status: Mapping[str, Any]) -> dict[str, str]:
         return {"HOME": pwd.getpwnam(status["runs_as"]["user"]).pw_dir}
     except KeyError:
         return {}
-
-
-def _of_daemon(status: Mapping[str, Any]) -> str:
-    return f"of the running daemon (user {status['runs_as']['user']})"

@@ -38,13 +38,13 @@ def wrapped_lines(text: str, indent: int = 0, width: int = WIDTH) -> list[str]:
     """
     lines: list[str] = []
     line, taken = "", 0
-    for word in re.findall(r" *[^ ]+", text):  # with the spaces before it
+    for spaces, word in re.findall(r"( *)([^ ]+)", text):
         columns = len(_STYLING.sub("", word))
-        if taken and taken + columns > width:
+        if taken and taken + len(spaces) + columns > width:
             lines.append(line)
-            line, taken = " " * indent, indent
-            word, columns = word.lstrip(" "), columns - (len(word) - len(word.lstrip(" ")))  # noqa: PLW2901
-        line, taken = line + word, taken + columns
+            line, taken = " " * indent + word, indent + columns
+        else:
+            line, taken = line + spaces + word, taken + len(spaces) + columns
     return [*lines, line]
 
 
